@@ -1,0 +1,1 @@
+"""Baselines: everything the paper compares with, as predictors (not built yet)."""

@@ -1,0 +1,159 @@
+"""Ref-VPS, or any data set in its form, from this machine: registered once, then loaded by name.
+
+Loading trusts what registration checked (:mod:`refvps.data.register`): manifests must still have the hash they
+had then, and so must every mask file when it is read, in whichever process that happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from refvps.data.digest import benchmark_digest
+from refvps.data.manifest import CLIPS, EXPRESSIONS, MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from refvps.data.register import (
+    IGNORE,
+    RECORD,
+    SCHEMA,
+    TARGET,
+    WITHDRAWN,
+    check_frames,
+    frame_files,
+    register,
+    withdrawn,
+)
+from refvps.data.truth import FileTruth, PngTruth
+from refvps.errors import DataMissingError, InputError, UsageError
+from refvps.files import read_bytes, read_json, sha256
+from refvps.frames import Frames
+from refvps.home import home
+from refvps.types import Benchmark, Clip, Truth
+
+__all__ = ["load_local", "register"]
+
+STEPS = """one of
+  refvps download ref-vps --from DIR|ZIP         register the data set you have (see annotations/ref-vps/README.md)
+  refvps evaluate --pred preds/ --gt gt/         score against any folder of ground-truth PNGs
+  refvps evaluate --pred preds/ -b sample        score the clips that come with refvps"""
+
+
+def load_local(name: str = "ref-vps", version: str = "") -> Benchmark:
+    """Load a registered data set. With several versions, ``version`` must say which.
+
+    Raises DataMissingError with the steps to take when none is registered, InputError when its files are no
+    longer the ones that were registered.
+    """
+    folder = _folder(name, version)
+    record = _record(folder)
+    manifests = {part: _unchanged(folder / part, digest) for part, digest in record["manifests"].items()}
+    clips, expressions = _manifest(manifests, folder)
+    gone = withdrawn(manifests.get(WITHDRAWN, b""), checked=True)
+    clips = {key: clip for key, clip in clips.items() if key not in gone}
+    entries: Mapping[str, Mapping[str, Any]] = record["clips"]
+    digests = {key: entry["digest"] for key, entry in entries.items()}
+    digest = benchmark_digest(digests)
+    fits = entries.keys() == clips.keys() and all(_fits(clip, entries[key]) for key, clip in clips.items())
+    if not fits or digest != record["digest"]:
+        raise _damaged(folder / RECORD)
+
+    def truth(key: str) -> Truth:
+        return _truth(folder, clips[key], entries[key])
+
+    def frames(key: str) -> Frames:
+        return _frames(folder, clips[key], entries[key]["frames"])
+
+    return Benchmark(
+        name=record["name"],
+        version=record["version"],
+        digest=digest,
+        clips=clips,
+        expressions=tuple(expression for expression in expressions if expression.clip in clips),
+        truth=truth,
+        frames=frames,
+        clip_digests=digests,
+        licence=record["licence"],
+        notes=(f"Clips withdrawn from this version: {len(gone)}.",) if gone else (),
+    )
+
+
+def _folder(name: str, version: str) -> Path:
+    base = home() / "benchmarks" / name
+    versions = sorted(path.parent.name for path in base.glob(f"[!.]*/{RECORD}"))
+    if not versions:
+        raise DataMissingError(f"The benchmark {name} is not on this machine.", where=[str(base)], fix=STEPS)
+    if version and version not in versions:
+        raise DataMissingError(
+            f"This version of {name} is not on this machine.",
+            where=[f"{base}: {', '.join(versions)}"],
+            fix=f"register it: refvps download {name} --from DIR|ZIP",
+        )
+    if not version and len(versions) > 1:
+        raise UsageError(
+            f"Several versions of {name} are registered.",
+            where=[str(base / found) for found in versions],
+            fix=f"say which: {name}@{versions[-1]}",
+        )
+    return base / (version or versions[0])
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    record = read_json(folder / RECORD)
+    try:
+        if record["schema"] != SCHEMA or {CLIPS, EXPRESSIONS} - record["manifests"].keys():
+            raise KeyError(SCHEMA)
+        texts = [record[key] for key in ("name", "version", "licence", "digest")]
+        for entry in record["clips"].values():
+            texts += [entry["digest"], entry["masks"], entry["frames"], *entry["sha256"]]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder / RECORD) from error
+    found: dict[str, Any] = record
+    return found
+
+
+def _fits(clip: Clip, entry: Mapping[str, Any]) -> bool:
+    wanted = {"png": len(clip.annotated), "rle": 1}
+    return wanted.get(entry["masks"]) == len(entry["sha256"])
+
+
+def _manifest(manifests: Mapping[str, bytes], folder: Path) -> Manifest:
+    names = str(folder / CLIPS), str(folder / EXPRESSIONS)
+    return parse_manifest(manifests[CLIPS], manifests[EXPRESSIONS], names, checked=True)
+
+
+def _unchanged(path: Path, digest: str) -> bytes:
+    data = read_bytes(path, MAX_MANIFEST_BYTES)
+    if sha256(data) != digest:
+        raise _damaged(path)
+    return data
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(
+        "A file of a registered data set is not the one that was checked.",
+        where=[str(path)],
+        fix=f"delete {path.parent} and register the data set again",
+    )
+
+
+def _truth(folder: Path, clip: Clip, entry: Mapping[str, Any]) -> Truth:
+    if entry["masks"] == "rle":
+        return FileTruth(str(folder / "masks" / f"{clip.id}.jsonl"), clip, entry["sha256"][0])
+    paths: list[str | None] = [None] * len(clip.frames)
+    hashes: list[str | None] = [None] * len(clip.frames)
+    for index, digest in zip(clip.annotated_indices(), entry["sha256"], strict=True):
+        paths[index] = str(folder / "masks" / clip.id / f"{clip.frames[index]}.png")
+        hashes[index] = digest
+    return PngTruth(tuple(paths), tuple(hashes), clip.size, ((TARGET, "1"),), IGNORE, single=True)
+
+
+def _frames(folder: Path, clip: Clip, kind: str) -> Frames:
+    if not kind:
+        raise DataMissingError(
+            "The frames of this clip are not on this machine.",
+            where=[clip.id],
+            fix="register a copy of the data set that has a frames/ folder",
+        )
+    return check_frames(frame_files(folder, clip, kind), clip)

@@ -1,0 +1,1 @@
+"""Binary masks: packed bits, compressed RLE, PNG files and the boundary measure on packed bits."""

@@ -1,0 +1,70 @@
+"""One binary mask in whichever of its two exact forms is at hand: packed bits or COCO RLE."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refvps.masks import bits as _bits
+from refvps.masks import rle as _rle
+
+Bits = NDArray[np.uint64]
+
+
+class Mask:
+    """A binary mask of ``size`` (height, width); converts between its forms on demand and remembers.
+
+    Made by :meth:`from_bits`, :meth:`from_rle` or :meth:`from_array`; treat it as immutable.
+    """
+
+    __slots__ = ("_bits", "_counts", "size")
+
+    def __init__(self, size: tuple[int, int], bits: Bits | None, counts: bytes | None) -> None:
+        self.size = size
+        self._bits = bits
+        self._counts = counts
+
+    @classmethod
+    def from_bits(cls, bits: Bits, size: tuple[int, int]) -> Mask:
+        """From packed bits (see :mod:`refvps.masks.bits`)."""
+        return cls(size, bits, None)
+
+    @classmethod
+    def from_rle(cls, counts: bytes, size: tuple[int, int]) -> Mask:
+        """From a compressed COCO RLE that was already checked with :func:`refvps.masks.rle.check`."""
+        return cls(size, None, counts)
+
+    @classmethod
+    def from_array(cls, mask: NDArray[np.bool_]) -> Mask:
+        """From a bool array [H, W]."""
+        height, width = mask.shape
+        return cls((height, width), _bits.pack(mask), None)
+
+    @property
+    def has_rle(self) -> bool:
+        """True when the RLE form is at hand without a conversion."""
+        return self._counts is not None
+
+    def bits(self) -> Bits:
+        """Packed bits."""
+        if self._bits is None:
+            assert self._counts is not None
+            self._bits = _rle.to_bits(self._counts, self.size)
+        return self._bits
+
+    def counts(self) -> bytes:
+        """Compressed COCO RLE."""
+        if self._counts is None:
+            assert self._bits is not None
+            self._counts = _rle.from_bits(self._bits, self.size)
+        return self._counts
+
+    def array(self) -> NDArray[np.bool_]:
+        """Bool array [H, W]."""
+        return _bits.unpack(self.bits(), self.size)
+
+    def area(self) -> int:
+        """Number of pixels in the mask."""
+        if self._bits is not None:
+            return _bits.area(self._bits)
+        return _rle.area(self.counts(), self.size)

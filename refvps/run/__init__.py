@@ -1,0 +1,1 @@
+"""Doing things: counting, scoring, comparing, predicting, and the files these leave behind."""

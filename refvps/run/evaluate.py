@@ -1,0 +1,108 @@
+"""Validate, count, score: what ``refvps evaluate`` and ``refvps.evaluate`` do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from refvps.errors import UsageError
+from refvps.predictions.problems import MISSING_CODES, Report
+from refvps.predictions.submission import Submission, open_submission
+from refvps.run.count import Progress, count
+from refvps.run.counts import Counts, read_counts, select
+from refvps.run.score import check_metrics, score
+from refvps.types import ID, Benchmark, Method, Rules, Scores
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores, the integers they come from, the notes of validation, and what was read.
+
+    ``inputs`` says where the masks came from and in which form; it is no part of the result proper, which
+    is the same for the same masks in any form.
+    """
+
+    scores: Scores
+    counts: Counts
+    rules: Rules
+    report: Report
+    inputs: Mapping[str, Any]
+
+
+def method_of(submission: Submission, name: str | None) -> Method:
+    """The method behind a submission: ``name``, else run.json's, else the folder's (or the zip's) name."""
+    chosen = name or submission.name or submission.files.root.resolve().name.removesuffix(".zip")
+    if not ID.fullmatch(chosen):
+        raise UsageError(
+            "The method needs a name that can be a file name.",
+            where=[repr(chosen)],
+            fix="pass --method NAME (letters, digits, '.', '_' and '-')",
+        )
+    return Method(chosen)
+
+
+def evaluate_submission(
+    benchmark: Benchmark,
+    path: Path,
+    rules: Rules | None = None,
+    *,
+    method: str | None = None,
+    jobs: int = 1,
+    without: Iterable[str] = (),
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score the predictions at ``path``.
+
+    Structure is validated first, every mask while it is counted; any error stops the evaluation with one
+    InputError that lists them all. ``without`` leaves clips out (a withdrawn clip), as if the benchmark
+    had never had them.
+    """
+    rules = rules or benchmark.rules
+    check_metrics(rules.metrics)
+    submission = open_submission(path, benchmark)
+    report = submission.problems
+    if rules.missing == "zero":
+        report = report.demote(MISSING_CODES)
+    report.raise_for_errors()
+    maker = method_of(submission, method)
+    counts, masks = count(benchmark, submission, rules, jobs=jobs, progress=progress)
+    report = Report.merge([report, masks])
+    report.raise_for_errors()
+    counts = replace(without_clips(counts, without), method={"name": maker.name})
+    scores = score(counts, rules, method=maker, notes=benchmark.notes)
+    inputs = {"predictions": str(path), "layout": submission.layout, "run": submission.run}
+    return Evaluation(scores, counts, rules, report, inputs)
+
+
+def evaluate_counts(path: Path, rules: Rules, *, method: str | None = None, without: Iterable[str] = ()) -> Evaluation:
+    """Score published counts again, under other rules or without some clips; no masks are needed."""
+    counts = without_clips(read_counts(path), without)
+    name = method or str(counts.method.get("name") or path.name.removesuffix(".counts.npz"))
+    counts = replace(counts, method={"name": name})
+    return Evaluation(score(counts, rules, method=Method(name)), counts, rules, Report(()), {"counts": str(path)})
+
+
+def without_clips(counts: Counts, clips: Iterable[str]) -> Counts:
+    """Counts as if the benchmark had never had these clips; UsageError for a clip it does not have."""
+    gone = set(clips)
+    if not gone:
+        return counts
+    known = {clip.id for clip in counts.clips}
+    if unknown := sorted(gone - known):
+        raise UsageError("There is no such clip to leave out.", where=unknown, fix="check the clip ids")
+    return select(counts, known - gone)
+
+
+def evaluate(benchmark: Benchmark | str, predictions: str | Path, **options: Any) -> Scores:
+    """Score predictions in Python: ``refvps.evaluate(refvps.load("sample"), "preds/").summary["J"]``.
+
+    ``benchmark``: a benchmark or its name. ``options``: ``rules``, ``method``, ``jobs``, ``without``,
+    ``progress`` as for :func:`evaluate_submission`. Nothing is written.
+    """
+    if isinstance(benchmark, str):
+        from refvps.data import load
+
+        benchmark = load(benchmark)
+    return evaluate_submission(benchmark, Path(predictions), **options).scores
+

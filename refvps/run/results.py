@@ -1,0 +1,179 @@
+"""A result on disk: ``<out>/<benchmark>@<version>/<method>.json`` with its ``.counts.npz`` beside it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from refvps.errors import InputError, UsageError
+from refvps.files import canonical_json, read_json, write_atomic
+from refvps.run.counts import Counts, read_counts, write_counts
+from refvps.types import Estimate, Row, Rules, Scores, check_id
+
+SCHEMA = 1
+VOLATILE = ("environment", "inputs", "timings")
+"""Keys of a result that say how it was made and are no part of "the same result"."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result read from disk; ``counts()`` loads the integers behind it and checks their hash."""
+
+    path: Path
+    data: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return str(self.data["method"]["name"])
+
+    @property
+    def signature(self) -> str:
+        """The signature line."""
+        return str(self.data["signature"])
+
+    @property
+    def rules(self) -> Rules:
+        """The rules the result was scored with."""
+        rules = dict(self.data["rules"])
+        return Rules(**{**rules, "metrics": tuple(rules["metrics"])})
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Scores per (clip, expression)."""
+        return tuple(Row(**row) for row in self.data["rows"])
+
+    def has_counts(self) -> bool:
+        """True when the counts file lies beside the result."""
+        return (self.path.parent / self.data["counts"]["file"]).is_file()
+
+    def counts(self) -> Counts:
+        """The integers; InputError when the file is missing, broken or not the one that was scored."""
+        path = self.path.parent / str(self.data["counts"]["file"])
+        if path.parent != self.path.parent:
+            raise InputError("A result names a counts file outside its folder.", where=[str(self.path)])
+        counts = read_counts(path)
+        if counts.sha256() != self.data["counts"]["sha256"]:
+            raise InputError(
+                "These counts are not the ones this result was scored from.",
+                where=[str(path)],
+                fix="take both files from the same place, or evaluate again",
+            )
+        return counts
+
+
+def _estimates(values: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: asdict(value) for name, value in values.items()}
+
+
+def to_dict(scores: Scores, rules: Rules, counts_file: str) -> dict[str, Any]:
+    """The result as plain JSON, without the volatile keys."""
+    asked = tuple(scores.summary)
+    return {
+        "schema": SCHEMA,
+        "signature": scores.signature,
+        "benchmark": dict(scores.benchmark),
+        "method": {"name": scores.method.name},
+        "rules": {**asdict(rules), "metrics": list(rules.metrics)},
+        "summary": _estimates(scores.summary),
+        "diagnostics": _estimates(scores.diagnostics),
+        "by_concept": {key: _estimates(values) for key, values in scores.by_concept.items()},
+        "by_category": {key: _estimates(values) for key, values in scores.by_category.items()},
+        "rows": [{**asdict(row), "values": {name: row.values[name] for name in asked}} for row in scores.rows],
+        "counts": {"file": counts_file, "sha256": scores.counts_sha256},
+        "incomplete": scores.incomplete,
+        "notes": list(scores.notes),
+    }
+
+
+def environment() -> dict[str, str]:
+    """Versions behind a result."""
+    from importlib.metadata import version
+
+    from refvps import __version__
+
+    return {"refvps": __version__, "python": platform.python_version(), "numpy": version("numpy")}
+
+
+def dump(data: Mapping[str, Any]) -> str:
+    """The text of a result file: keys sorted, one top-level key per line, floats as ``repr`` writes them."""
+    lines = []
+    for key in sorted(data):
+        if key == "rows":
+            rows = ",\n".join("  " + json.dumps(row, sort_keys=True, ensure_ascii=False) for row in data[key])
+            lines.append(f' "rows": [\n{rows}\n ]')
+        else:
+            lines.append(f" {json.dumps(key)}: {json.dumps(data[key], sort_keys=True, ensure_ascii=False, allow_nan=False)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _stable(data: Mapping[str, Any]) -> bytes:
+    return canonical_json({key: value for key, value in data.items() if key not in VOLATILE})
+
+
+def write_result(
+    scores: Scores,
+    counts: Counts,
+    rules: Rules,
+    out: Path,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    timings: Mapping[str, float] | None = None,
+    force: bool = False,
+) -> tuple[Path, dict[str, Any]]:
+    """Write a result; returns its path and content.
+
+    The same result again is a no-op; another one under the same name raises UsageError unless ``force``.
+    The counts are written first, so a result file always has its counts.
+    """
+    check_id(scores.method.name, "method")
+    folder = out / f"{scores.benchmark['name']}@{scores.benchmark['version']}"
+    path = folder / f"{scores.method.name}.json"
+    counts_path = folder / f"{scores.method.name}.counts.npz"
+    data = to_dict(scores, rules, counts_path.name)
+    if path.exists():
+        try:
+            old: Any = read_json(path)
+        except InputError:
+            old = {}
+        if isinstance(old, dict) and _stable(old) == _stable(data) and counts_path.is_file():
+            return path, old
+        if not force:
+            raise UsageError(
+                "Another result is already there.",
+                where=[str(path)],
+                fix="pass --force to replace it, or --method NAME or --out DIR to keep both",
+            )
+    data = {**data, "environment": environment(), "inputs": dict(inputs or {}), "timings": dict(timings or {})}
+    write_counts(counts, counts_path)
+    write_atomic(path, dump(data).encode("utf-8"))
+    return path, data
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a result file, shipped with the package."""
+    loaded: dict[str, Any] = read_json(Path(__file__).with_name("results-1.json"))
+    return loaded
+
+
+def read_result(path: Path) -> Result:
+    """Read and check a result file; raises InputError when it is not one."""
+    import jsonschema
+
+    if path.name.endswith(".counts.npz"):
+        path = path.with_name(path.name.removesuffix(".counts.npz") + ".json")
+    data = read_json(path)
+    error = next(iter(sorted(jsonschema.Draft202012Validator(schema()).iter_errors(data), key=str)), None)
+    if error is not None:
+        place = "/".join(map(str, error.absolute_path)) or "top level"
+        raise InputError(
+            "This is not a result file of refvps.",
+            where=[f"{path}: {place}: {error.message[:200]}"],
+            fix="name a .json file that refvps evaluate wrote",
+        )
+    return Result(path, data)
+

@@ -1,0 +1,1 @@
+"""REM: a text-to-video diffusion model as a segmenter, by predicting mask latents (not built yet)."""

@@ -1,0 +1,18 @@
+"""Counts one clip in this process, as a worker does, and prints its peak RSS in MB."""
+
+import resource
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from refvps.data import load
+from refvps.predictions.submission import open_submission
+from refvps.run.count import count
+from refvps.types import Rules
+
+bench = load("ref-vps")
+rules = replace(Rules(), metrics=tuple(sys.argv[2].split(",")))
+counts, report = count(bench, open_submission(Path(sys.argv[1]), bench), rules)
+assert report.ok
+assert len(counts) == 408 * 4
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

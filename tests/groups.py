@@ -1,0 +1,58 @@
+"""Runs the test suite in groups and prints the time of each; exit code 1 when any group fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = sys.executable
+BIN = Path(PYTHON).parent
+
+FILES = {
+    "masks": ["test_masks_*.py"],
+    "predictions": ["test_archive.py", "test_predictions*.py", "test_validate.py", "test_broken.py"],
+    "data": ["test_data.py", "test_folder.py", "test_benchmarks.py", "test_sample.py"],
+    "predict": ["test_sanity.py", "test_predict*.py", "test_video.py", "test_sheet.py"],
+    "incumbents": ["test_incumbents*.py"],
+    "cli": ["test_cli*.py", "test_docs.py", "test_kill.py", "test_startup.py"],
+    "package": ["test_package.py"],
+}
+LINT = [[str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."], [str(BIN / "mypy")]]
+
+
+def paths(group: str) -> list[str]:
+    """Test files of a group; ``scoring`` is whatever no other group names."""
+    tests = ROOT / "tests"
+    if group != "scoring":
+        return sorted(str(path) for pattern in FILES[group] for path in tests.glob(pattern))
+    named = {path for patterns in FILES.values() for pattern in patterns for path in tests.glob(pattern)}
+    return sorted(str(path) for path in set(tests.glob("test_*.py")) - named)
+
+
+def main(groups: list[str]) -> int:
+    """Run ``groups`` one after the other; everything runs even when one fails."""
+    workers = str(min(4, len(os.sched_getaffinity(0)))) if hasattr(os, "sched_getaffinity") else "2"
+    spent, failed = [], []
+    for group in groups:
+        started = time.perf_counter()
+        if group == "lint":
+            codes = [subprocess.run(command, cwd=ROOT).returncode for command in LINT]
+        else:
+            found = paths(group)
+            command = [PYTHON, "-m", "pytest", "-q", "-n", workers, "-m", "not slow", *found]
+            codes = [subprocess.run(command, cwd=ROOT).returncode] if found else [0]
+        spent.append((group, time.perf_counter() - started))
+        if any(codes):
+            failed.append(group)
+    print("\ntime per group: " + ", ".join(f"{group} {seconds:.0f} s" for group, seconds in spent))
+    print(f"all groups: {sum(seconds for _, seconds in spent):.0f} s")
+    print(f"{len(groups) - len(failed)} passed, {len(failed)} failed" + (f": {', '.join(failed)}" if failed else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
