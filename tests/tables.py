@@ -15,10 +15,16 @@ def random_counts(seed=0, clips=6, expressions=2, frames=9, boundary=False, miss
         entries.append(ClipEntry(f"c{c}", (8, 10), 24.0, fps, frames, f"v{max(c, 1)}", f"{c:064d}"))
         for e in range(expressions):
             index = len(sentences)
-            sentences.append(ExpressionEntry(f"c{c}", str(e), f"text {e}", "1", f"k{c % 3}", ("motion patterns",), "a1"))
+            sentences.append(
+                ExpressionEntry(f"c{c}", str(e), f"text {e}", "1", f"k{c % 3}", ("motion patterns",), "a1")
+            )
             for t in range(frames):
                 g, i = int(rng.integers(0, 30)), int(rng.integers(0, 20))
-                both, pi, rest = int(rng.integers(0, g + 1)), int(rng.integers(0, i + 1)), int(rng.integers(0, 80 - g - i))
+                both, pi, rest = (
+                    int(rng.integers(0, g + 1)),
+                    int(rng.integers(0, i + 1)),
+                    int(rng.integers(0, 80 - g - i)),
+                )
                 gone = rng.random() < missing
                 areas = [0, 0, g, 0, i] if gone else [both, both + pi + rest, g, pi, i]
                 edges = [0] * 4

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refvps import archive
-from refvps.archive import open_files, shown
+from refvps.archive import FileSet, open_files, shown
 from refvps.errors import InputError
 from refvps.zips import MAX_ENTRIES
 
@@ -179,6 +179,16 @@ def test_a_bomb_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
         open_files(path).read("a.json", 1 << 30)
 
 
+def test_a_size_that_deflate_cannot_reach_is_refused_at_once(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "x.zip")
+    data = bytearray(path.read_bytes())
+    at = data.rindex(b"PK\x01\x02", 0, data.index(b"b/c/d.json", data.index(b"PK\x01\x02")))
+    struct.pack_into("<L", data, at + 24, 1 << 31)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="sizes that cannot be"):
+        open_files(path)
+
+
 def test_absurd_counts_are_refused_before_they_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "many.zip"
     count = MAX_ENTRIES + 1
@@ -248,8 +258,25 @@ def test_damaged_zips_are_read_right_or_refused(sound: bytes, data: st.DataObjec
     except InputError:
         return
     for name in files.names:
-        try:
-            found = files.read(name, 1 << 20)
-        except InputError:
-            continue
-        assert found in CONTENT.values()
+        for read in (lambda name: files.read(name, 1 << 20), lambda name: whole(files, name)):
+            try:
+                found = read(name)
+            except InputError:
+                continue
+            assert found in CONTENT.values()
+
+
+def whole(files: FileSet, name: str) -> bytes:
+    with files.stream(name) as stream:
+        return stream.read(stream.size)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_streams_check_what_they_read(method: int, tmp_path: Path) -> None:
+    path = zipped(tmp_path / "x.zip", method)
+    data = path.read_bytes()
+    at = data.index(CONTENT["e.txt"][100:110])  # random bytes are stored as they are either way
+    path.write_bytes(data[:at] + b"0123456789" + data[at + 10 :])
+    with pytest.raises(InputError, match="checksum"):
+        whole(open_files(path), "e.txt")
+    assert whole(open_files(path), "b/c/d.json") == CONTENT["b/c/d.json"]

@@ -73,12 +73,20 @@ def test_evaluate_prints_a_table_and_writes_both_files(run, motion, tmp_path):
     data = json.loads((folder / "motion.json").read_text())
     for metric in ("J", "TC"):
         assert {"value", "low", "high", "n"} <= set(data["summary"][metric])
-        assert 0 <= data["summary"][metric]["low"] <= data["summary"][metric]["value"] <= data["summary"][metric]["high"] <= 1
+        assert (
+            0
+            <= data["summary"][metric]["low"]
+            <= data["summary"][metric]["value"]
+            <= data["summary"][metric]["high"]
+            <= 1
+        )
     assert f"{100 * data['summary']['J']['value']:.2f}" in out
 
 
 def test_json_on_stdout_is_the_result_file(run, motion, tmp_path):
-    code, out, _ = run("evaluate", "--pred", motion, *SAMPLE, "--out", tmp_path, "--json", "--metrics", "J,F,TC", "--method", "mine")
+    code, out, _ = run(
+        "evaluate", "--pred", motion, *SAMPLE, "--out", tmp_path, "--json", "--metrics", "J,F,TC", "--method", "mine"
+    )
     assert code == 0
     assert out == (tmp_path / "sample@1" / "mine.json").read_text()
     assert list(json.loads(out)["rules"]["metrics"]) == ["J", "F", "TC"]
@@ -104,10 +112,25 @@ def test_every_form_of_the_same_masks_gives_the_same_bytes(run, motion, tmp_path
     results = []
     for k, (pred, jobs) in enumerate([(motion, 1), (tmp_path / "form", 2)]):
         out = tmp_path / f"r{k}"
-        command = ("evaluate", "--pred", pred, *SAMPLE, "--out", out, "--method", "m", "--jobs", jobs, "--metrics", "J,F,TC")
+        command = (
+            "evaluate",
+            "--pred",
+            pred,
+            *SAMPLE,
+            "--out",
+            out,
+            "--method",
+            "m",
+            "--jobs",
+            jobs,
+            "--metrics",
+            "J,F,TC",
+        )
         assert run(*command)[0] == 0
         results.append(stable(out / "sample@1" / "m.json"))
-        assert (out / "sample@1" / "m.counts.npz").read_bytes() == (tmp_path / "r0" / "sample@1" / "m.counts.npz").read_bytes()
+        assert (out / "sample@1" / "m.counts.npz").read_bytes() == (
+            tmp_path / "r0" / "sample@1" / "m.counts.npz"
+        ).read_bytes()
     assert results[0] == results[1]
 
 
@@ -134,7 +157,17 @@ def test_counts_alone_are_enough(run, motion, tmp_path):
     assert run("evaluate", "--pred", motion, *SAMPLE, "--out", first, "--metrics", "J,F,TC")[0] == 0
     moved = tmp_path / "m.counts.npz"
     moved.write_bytes((first / "sample@1" / "motion.counts.npz").read_bytes())
-    command = ("evaluate", "--from-counts", moved, "--metrics", "J,F,TC", "--out", tmp_path / "again", "--method", "motion")
+    command = (
+        "evaluate",
+        "--from-counts",
+        moved,
+        "--metrics",
+        "J,F,TC",
+        "--out",
+        tmp_path / "again",
+        "--method",
+        "motion",
+    )
     assert run(*command)[0] == 0
     assert stable(tmp_path / "again" / "sample@1" / "motion.json") == stable(first / "sample@1" / "motion.json")
     assert run("evaluate", "--from-counts", moved, "--without", "candle-wax", "--out", tmp_path / "w", "--json")[0] == 0
@@ -240,7 +273,9 @@ def test_a_lone_255_must_be_explained(run, tmp_path):
     code, _, err = run("evaluate", "--pred", pred, "--gt", gt, "--out", tmp_path / "r")
     assert code == 2
     assert "--ignore-value" in err
-    code, out, _ = run("evaluate", "--pred", pred, "--gt", gt, "--out", tmp_path / "r", "--ignore-value", "none", "--json")
+    code, out, _ = run(
+        "evaluate", "--pred", pred, "--gt", gt, "--out", tmp_path / "r", "--ignore-value", "none", "--json"
+    )
     assert (code, json.loads(out)["summary"]["J"]["value"]) == (0, 1.0)
 
 
@@ -265,7 +300,18 @@ def test_real_masks_in_two_folders(run, fixtures, tmp_path):
 
     shutil.copytree(fixtures / "pumavos/chair/Annotations", tmp_path / "gt" / "chair")
     shutil.copytree(fixtures / "pumavos/chair/Annotations", tmp_path / "pred" / "chair")
-    code, out, _ = run("evaluate", "--pred", tmp_path / "pred", "--gt", tmp_path / "gt", "--out", tmp_path / "r", "--json", "--metrics", "J,F,TC")
+    code, out, _ = run(
+        "evaluate",
+        "--pred",
+        tmp_path / "pred",
+        "--gt",
+        tmp_path / "gt",
+        "--out",
+        tmp_path / "r",
+        "--json",
+        "--metrics",
+        "J,F,TC",
+    )
     assert code == 0
     assert [json.loads(out)["summary"][name]["value"] for name in ("J", "F", "TC")] == [1.0, 1.0, 0.0]
     assert json.loads(out)["summary"]["J"]["low"] is None
@@ -302,7 +348,9 @@ EXIT_CODES = [
 ]
 
 
-@pytest.mark.parametrize(("code", "args", "phrase"), EXIT_CODES, ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None)
+@pytest.mark.parametrize(
+    ("code", "args", "phrase"), EXIT_CODES, ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None
+)
 def test_exit_codes(run, tmp_path, monkeypatch, code, args, phrase):
     monkeypatch.chdir(tmp_path)
     found, out, err = run(*args)
@@ -340,7 +388,13 @@ def test_interrupt_exits_130(run, monkeypatch):
 
 
 def test_environment_variables_are_defaults(motion, tmp_path):
-    env = {**os.environ, "REFVPS_JOBS": "1", "REFVPS_EVALUATE_OUT": str(tmp_path / "env"), "REFVPS_SEED": "7", "PYTHONPATH": str(ROOT)}
+    env = {
+        **os.environ,
+        "REFVPS_JOBS": "1",
+        "REFVPS_EVALUATE_OUT": str(tmp_path / "env"),
+        "REFVPS_SEED": "7",
+        "PYTHONPATH": str(ROOT),
+    }
     command = [sys.executable, "-m", "refvps", "evaluate", "-q", "--pred", str(motion), "-b", "sample"]
     assert subprocess.run(command, env=env, capture_output=True, cwd=tmp_path).returncode == 0
     assert "seed7" in (tmp_path / "env" / "sample@1" / "motion.json").read_text()
@@ -352,7 +406,9 @@ def test_lists_are_text_or_json(run):
         rows = json.loads(run("list", what, "--json")[1])
         assert code == 0
         assert all(row["name"] in text for row in rows)
-    assert {"sample", "ref-vps", "folder"} <= {row["name"] for row in json.loads(run("list", "benchmarks", "--json")[1])}
+    assert {"sample", "ref-vps", "folder"} <= {
+        row["name"] for row in json.loads(run("list", "benchmarks", "--json")[1])
+    }
 
 
 def test_completion_and_citation(run):
@@ -363,14 +419,22 @@ def test_completion_and_citation(run):
 
 
 def test_completing_names():
-    env = {**os.environ, "_REFVPS_COMPLETE": "bash_complete", "COMP_WORDS": "refvps predict -p mo", "COMP_CWORD": "3", "PYTHONPATH": str(ROOT)}
+    env = {
+        **os.environ,
+        "_REFVPS_COMPLETE": "bash_complete",
+        "COMP_WORDS": "refvps predict -p mo",
+        "COMP_CWORD": "3",
+        "PYTHONPATH": str(ROOT),
+    }
     code = "from refvps.cli import cli; cli(prog_name='refvps')"
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, cwd=ROOT)
     assert "motion" in done.stdout, done.stderr
 
 
 def test_overlay_draws_a_sheet(run, motion, tmp_path):
-    code, out, _ = run("overlay", "--pred", motion, *SAMPLE, "--clip", "candle-wax", "--expression", "all", "--out", tmp_path)
+    code, out, _ = run(
+        "overlay", "--pred", motion, *SAMPLE, "--clip", "candle-wax", "--expression", "all", "--out", tmp_path
+    )
     assert code == 0
     with Image.open(out.strip()) as sheet:
         assert sheet.width > 400
@@ -385,7 +449,17 @@ def test_your_own_frames(run, fixtures, tmp_path):
     assert list((tmp_path / "m").glob("*.png"))
     assert (tmp_path / "o.webm").stat().st_size > 1000
     assert run(*command, "--out", tmp_path / "n", "--overlay", tmp_path / "o.webm")[0] == 2
-    code, _, err = run("predict", "-p", "motion", "--frames", fixtures / "oddities/corrupted.mp4", "--text", "x", "--out", tmp_path / "c")
+    code, _, err = run(
+        "predict",
+        "-p",
+        "motion",
+        "--frames",
+        fixtures / "oddities/corrupted.mp4",
+        "--text",
+        "x",
+        "--out",
+        tmp_path / "c",
+    )
     assert (code, "Fix: " in err) == (4, True)
 
 

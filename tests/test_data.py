@@ -365,3 +365,18 @@ def test_benchmarks_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, message in {"wrong": "does not return", "gone": "no module", "twice": "Several"}.items():
         with pytest.raises(UsageError, match=message):
             data.load(name)
+
+
+def test_png_and_rle_of_a_registered_set_are_the_same_masks(tmp_path: Path) -> None:
+    from refvps.data import local, register
+    from refvps.masks import rle
+
+    register.register(trees.write_ref_vps(tmp_path / "set", "png"))
+    benchmark = local.load_local()
+    for clip in benchmark.clips.values():
+        for index in clip.annotated_indices():
+            (target,), ignore = (lambda frame: (frame[0].values(), frame[1]))(benchmark.truth(clip.id).frame(index))
+            assert target is not None
+            assert ignore is not None
+            for mask in (target, ignore):
+                assert rle.from_bits(mask.bits(), clip.size) == mask.counts()

@@ -72,7 +72,16 @@ def test_imports_go_down(path: Path) -> None:
 def test_the_cited_page_stands_alone() -> None:
     for path in (ROOT / "refvps" / "metrics").glob("*.py"):
         for module in imports(path, everywhere=True):
-            allowed = ("numpy", "refvps.metrics", "refvps.types", "__future__", "math", "typing", "collections", "dataclasses")
+            allowed = (
+                "numpy",
+                "refvps.metrics",
+                "refvps.types",
+                "__future__",
+                "math",
+                "typing",
+                "collections",
+                "dataclasses",
+            )
             assert module.startswith(allowed), f"{path} imports {module}"
 
 

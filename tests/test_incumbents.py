@@ -46,7 +46,9 @@ def theirs(p, g, i):
     vos.objects_in_gt.add(1)  # else frames before the first sight are left out, by design
     for x, y in zip(p, g, strict=True):
         vos.feed_frame(x.astype(np.uint8), y.astype(np.uint8))
-    iou = [coco.iou(a, b, [0])[0, 0] if coco.area(a)[0] + coco.area(b)[0] else 1.0 for a, b in zip(preds, gts, strict=True)]
+    iou = [
+        coco.iou(a, b, [0])[0, 0] if coco.area(a)[0] + coco.area(b)[0] else 1.0 for a, b in zip(preds, gts, strict=True)
+    ]
     assert np.array_equal(track_j, iou)
     assert np.array_equal(np.array(vos.object_iou[1], dtype=float), track_j)
     assert np.array_equal(np.array(vos.boundary_f[1], dtype=float), track_f)

@@ -169,6 +169,7 @@ def test_check_accepts_many_strings_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     for batch in (1, 7, 1000, 1 << 17):
         monkeypatch.setattr(rle, "_BATCH", batch)
         rle.check(texts, size)
+        assert rle._reason(texts, size) == ""  # all at once, not one by one
         for k in (0, 1, 59, 118, 119):
             spoilt = [*texts[:k], texts[k][:-1] + b"o", *texts[k + 1 :]]
             with pytest.raises(rle.RleError, match=f"^RLE {k}: it is cut off") as caught:
@@ -320,7 +321,7 @@ def test_intersections_of_large_ragged_masks(size: tuple[int, int]) -> None:
     assert inter.tolist() == [[int((p & t).sum()) for t in drawn] for p in drawn]
 
 
-@given(masks(count=3, side=30))
+@given(masks(count=3, side=30) | masks(count=3, side=5).map(lambda drawn: [np.tile(m, (1, 64)) for m in drawn]))
 def test_a_zero_run_at_the_end_changes_nothing(drawn: list[Mask]) -> None:
     size = drawn[0].shape
     plain = [rle.encode(mask) for mask in drawn]

@@ -100,7 +100,9 @@ def test_soft_and_mismatched_masks_are_refused():
 
 
 # J of the first and last quarter and the borders, worked by hand from DAVIS's rule
-@pytest.mark.parametrize(("frames", "borders"), [(1, [0, 0, 0, 0, 0]), (5, [0, 1, 2, 3, 4]), (408, [0, 102, 204, 305, 407])])
+@pytest.mark.parametrize(
+    ("frames", "borders"), [(1, [0, 0, 0, 0, 0]), (5, [0, 1, 2, 3, 4]), (408, [0, 102, 204, 305, 407])]
+)
 def test_decay_borders(frames, borders):
     found = (np.round(np.linspace(1, frames, 5) + 1e-10) - 1).astype(np.int64).tolist()
     assert found == borders
@@ -182,12 +184,16 @@ def test_every_metric_says_what_it_needs():
                 metric.compute(s)
         else:
             metric.compute(s)
-    with_edges = Series(s.both, s.prediction, s.target, s.prediction_ignore, s.ignore, s.missing, np.ones((4, 2), np.int64))
+    with_edges = Series(
+        s.both, s.prediction, s.target, s.prediction_ignore, s.ignore, s.missing, np.ones((4, 2), np.int64)
+    )
     assert METRICS["F"].compute(with_edges) == 1.0
     assert METRICS["J&F"].compute(with_edges) == pytest.approx((1 / 3 + 1) / 2)
 
 
-@pytest.mark.parametrize("module", ["refvps.metrics.region", "refvps.metrics.boundary", "refvps.metrics.temporal", "refvps.stats"])
+@pytest.mark.parametrize(
+    "module", ["refvps.metrics.region", "refvps.metrics.boundary", "refvps.metrics.temporal", "refvps.stats"]
+)
 def test_the_examples_in_the_docstrings(module):
     result = doctest.testmod(importlib.import_module(module), extraglobs={"np": np})
     assert result.attempted > 0

@@ -46,6 +46,7 @@ HOSTILE: list[Any] = [
     "x",
     "00001",
     "\x00",
+    "\xff",
     "\ud800",
     [],
     [None],

@@ -114,13 +114,24 @@ def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
     root = write_ref_vps(tmp_path / "set", {"wax-01": "png", "smoke.2": "rle", "wave_3": "png"}, frames=False)
     installed = register.register(root)
     mask = installed / "masks" / "wax-01" / "00001.png"
+
+    def read(frame: int) -> bytes:
+        target = load_local().truth("wax-01").frame(frame)[0]["1"]
+        assert target is not None
+        target.bits()
+        return target.counts()
+
     write_labels(mask, trees.labels(77))
     with pytest.raises(InputError, match="not the one that was checked"):
-        load_local().truth("wax-01").frame(1)
+        read(1)
     mask.unlink()
     with pytest.raises(InputError, match="cannot be read"):
-        load_local().truth("wax-01").frame(1)
-    load_local().truth("wax-01").frame(2)
+        read(1)
+    read(2)
+    strings = installed / "rle" / "wax-01.jsonl"
+    strings.write_bytes(strings.read_bytes().replace(b"wax-01", b"wax-02"))
+    with pytest.raises(InputError, match="not the one that was checked"):
+        read(2)
     track = installed / "masks" / "smoke.2.jsonl"
     track.write_bytes(track.read_bytes() + b"\n")
     with pytest.raises(InputError, match="not the one that was checked"):

@@ -232,7 +232,9 @@ def test_compare_across_versions_uses_the_clips_that_did_not_change(tmp_path):
     found = compare([a, b])
     assert found.clips == 6
     assert "6 clips" in " ".join(found.notes)
-    both = [results.read_result(saved(tmp_path / n, n, select(t, kept))) for n, t in (("a", counts), ("b", better(counts)))]
+    both = [
+        results.read_result(saved(tmp_path / n, n, select(t, kept))) for n, t in (("a", counts), ("b", better(counts)))
+    ]
     assert found.differences["b"][0] == compare(both).differences["b"][0]
     stranger = results.read_result(saved(tmp_path, "x", random_counts(name="other")))
     with pytest.raises(UsageError, match="different benchmarks"):

@@ -12,7 +12,14 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("numpy", "pandas", "matplotlib", "cv2", "torch", "PIL", "pycocotools", "jsonschema", "huggingface_hub")
 
 
-@pytest.mark.parametrize("code", ["import refvps", "from refvps.cli import run; run(['--help'])", "from refvps.cli import run; run(['evaluate', '--help'])"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import refvps",
+        "from refvps.cli import run; run(['--help'])",
+        "from refvps.cli import run; run(['evaluate', '--help'])",
+    ],
+)
 def test_nothing_heavy_is_imported(code):
     probe = f"import sys, io; sys.stdout = io.StringIO(); {code}; sys.stderr.write(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, check=True)

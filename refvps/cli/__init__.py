@@ -49,7 +49,9 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             import difflib
 
@@ -112,7 +114,9 @@ def run(args: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
-        click.echo(f"error: {error.strerror or error}{place}\nFix: check the path, its permissions and the disk", err=True)
+        click.echo(
+            f"error: {error.strerror or error}{place}\nFix: check the path, its permissions and the disk", err=True
+        )
         return 4
     except Exception as error:
         if "-v" in given or "--verbose" in given:

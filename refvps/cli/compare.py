@@ -13,8 +13,17 @@ from refvps.errors import UsageError, WorseError
 
 @click.command(epilog="Example: refvps compare results/sample@1/motion.json results/sample@1/mine.json")
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="A.json B.json ...")
-@click.option("--fail-if-worse", is_flag=True, help="Exit 6 when a later result is significantly worse than the first (p < 0.05).")
-@click.option("--clips", "most", type=click.IntRange(min=0), default=5, show_default=True, help="How many clips that moved most to show.")
+@click.option(
+    "--fail-if-worse", is_flag=True, help="Exit 6 when a later result is significantly worse than the first (p < 0.05)."
+)
+@click.option(
+    "--clips",
+    "most",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="How many clips that moved most to show.",
+)
 @options.json_option
 def compare(results: tuple[Path, ...], fail_if_worse: bool, most: int, as_json: bool) -> None:
     """Paired difference of results: interval, p, per concept.
@@ -46,4 +55,6 @@ def compare(results: tuple[Path, ...], fail_if_worse: bool, most: int, as_json: 
         and METRICS[one.metric].better != "-"
     ]
     if fail_if_worse and worse:
-        raise WorseError(f"Significantly worse than {comparison.first}.", where=worse, fix="look at the clips that moved")
+        raise WorseError(
+            f"Significantly worse than {comparison.first}.", where=worse, fix="look at the clips that moved"
+        )

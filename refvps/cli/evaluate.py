@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,18 +15,41 @@ from refvps.types import Rules
 
 
 @click.command(epilog="Example: refvps evaluate --pred preds/ -b sample --metrics J,F,TC --out results/")
-@click.option("--pred", type=click.Path(path_type=Path), metavar="DIR|ZIP", help="Predictions, in any form that docs/submission.md lists.")
-@click.option("--from-counts", type=click.Path(path_type=Path), metavar="FILE", help="Score a .counts.npz again instead of masks.")
+@click.option(
+    "--pred",
+    type=click.Path(path_type=Path),
+    metavar="DIR|ZIP",
+    help="Predictions, in any form that docs/submission.md lists.",
+)
+@click.option(
+    "--from-counts", type=click.Path(path_type=Path), metavar="FILE", help="Score a .counts.npz again instead of masks."
+)
 @options.benchmark_options
-@click.option("--metrics", metavar="A,B", shell_complete=options.complete_metrics, help="Metrics to report. Default: J,TC.")
-@click.option("--missing", type=click.Choice(["error", "zero"]), help="A frame without prediction stops (default) or scores 0.")
-@click.option("--ignore", type=click.Choice(["drop", "background", "target"]), help="What Ignore pixels count as. Default: drop.")
-@click.option("--average", type=click.Choice(["frame>expression>clip", "frame>clip>concept", "frame>object"]), help="Order of the means.")
-@click.option("--without", multiple=True, metavar="CLIP", help="Leave out a clip, as if the benchmark had never had it.")
-@click.option("--draws", type=click.IntRange(min=0, max=1_000_000), help="Bootstrap draws and sign flips. Default: 10000.")
+@click.option(
+    "--metrics", metavar="A,B", shell_complete=options.complete_metrics, help="Metrics to report. Default: J,TC."
+)
+@click.option(
+    "--missing", type=click.Choice(["error", "zero"]), help="A frame without prediction stops (default) or scores 0."
+)
+@click.option(
+    "--ignore", type=click.Choice(["drop", "background", "target"]), help="What Ignore pixels count as. Default: drop."
+)
+@click.option(
+    "--average",
+    type=click.Choice(["frame>expression>clip", "frame>clip>concept", "frame>object"]),
+    help="Order of the means.",
+)
+@click.option(
+    "--without", multiple=True, metavar="CLIP", help="Leave out a clip, as if the benchmark had never had it."
+)
+@click.option(
+    "--draws", type=click.IntRange(min=0, max=1_000_000), help="Bootstrap draws and sign flips. Default: 10000."
+)
 @options.seed_option
 @click.option("--method", metavar="NAME", help="Name of the result. Default: run.json's, else the folder's.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where results go.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Where results go."
+)
 @click.option("--force", is_flag=True, help="Replace another result of the same name.")
 @click.option("--concepts", is_flag=True, help="Print the table by concept, too.")
 @options.jobs_option
@@ -73,7 +97,7 @@ def evaluate(
         "draws": draws,
         "seed": seed,
     }
-    given = {key: value for key, value in chosen.items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
     if (pred is None) == (from_counts is None):
         raise UsageError("One of --pred and --from-counts is needed.", fix="refvps evaluate --pred preds/")
     if from_counts is not None:

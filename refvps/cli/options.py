@@ -30,7 +30,7 @@ def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list
         else:
             from refvps.run import predictors
 
-            found = predictors.names()
+            found = list(predictors.names())
         return [name for name in found if name.startswith(incomplete)]
 
     return names
@@ -103,7 +103,12 @@ jobs_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, no notes; only results and errors.")
 seed_option = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, envvar="REFVPS_SEED", help="Seed of all random numbers."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    envvar="REFVPS_SEED",
+    help="Seed of all random numbers.",
 )
 
 

@@ -17,7 +17,9 @@ from refvps.errors import UsageError
 @click.option("--expression", metavar="ID|all", help="Which expression of each clip. Default: the first.")
 @click.option("--columns", type=click.IntRange(1, 16), default=6, show_default=True, help="Frames per clip.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where sheet.png goes.")
-@click.option("--format", "suffix", type=click.Choice(["png", "jpg"]), default="png", show_default=True, help="Form of the sheet.")
+@click.option(
+    "--format", "suffix", type=click.Choice(["png", "jpg"]), default="png", show_default=True, help="Form of the sheet."
+)
 @options.quiet_option
 def overlay(
     pred: Path,

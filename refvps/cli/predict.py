@@ -42,11 +42,19 @@ def _extra(pairs: tuple[str, ...]) -> dict[str, Any]:
     help="A registered predictor, or module:attribute, or file.py:attribute.",
 )  # fmt: skip
 @click.option("-b", "--benchmark", metavar="NAME", help="Benchmark to predict. Default: ref-vps, when it is on disk.")
-@click.option("--frames", type=click.Path(path_type=Path), metavar="DIR|VIDEO", help="Your own frames instead of a benchmark.")
+@click.option(
+    "--frames", type=click.Path(path_type=Path), metavar="DIR|VIDEO", help="Your own frames instead of a benchmark."
+)
 @click.option("--text", multiple=True, help="What to segment in --frames; may be given several times.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where the masks go.")
-@click.option("--overlay", type=click.Path(path_type=Path), metavar="FILE.webm", help="With --frames: a film of the masks.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="With --frames: rate of the frames. Default: the video's, 24 for a folder.")
+@click.option(
+    "--overlay", type=click.Path(path_type=Path), metavar="FILE.webm", help="With --frames: a film of the masks."
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(min=0, min_open=True),
+    help="With --frames: rate of the frames. Default: the video's, 24 for a folder.",
+)
 @click.option("--weights", metavar="FILE|REPO", help="Weights, for predictors that have some.")
 @click.option("--device", metavar="NAME", help="Device, for predictors that compute on one.")
 @click.option("-o", "--option", "extra", multiple=True, metavar="KEY=VALUE", help="An option of the predictor.")

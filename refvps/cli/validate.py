@@ -53,5 +53,7 @@ def validate(
             click.echo(report.text())
         masks = sum(len(bench.clips[e.clip].annotated) for e in bench.expressions)
         verdict = f"{len(report.errors)} kinds of error" if report.errors else "can be scored"
-        click.echo(f"{pred}: {verdict} ({len(bench.clips)} clips, {len(bench.expressions)} expressions, {masks:,} masks)")
+        click.echo(
+            f"{pred}: {verdict} ({len(bench.clips)} clips, {len(bench.expressions)} expressions, {masks:,} masks)"
+        )
     return 4 if report.errors else 0

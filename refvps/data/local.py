@@ -23,7 +23,7 @@ from refvps.data.register import (
     register,
     withdrawn,
 )
-from refvps.data.truth import FileTruth, PngTruth
+from refvps.data.truth import FileTruth, PngTruth, TwoFormTruth
 from refvps.errors import DataMissingError, InputError, UsageError
 from refvps.files import read_bytes, read_json, sha256
 from refvps.frames import Frames
@@ -104,7 +104,7 @@ def _record(folder: Path) -> dict[str, Any]:
             raise KeyError(SCHEMA)
         texts = [record[key] for key in ("name", "version", "licence", "digest")]
         for entry in record["clips"].values():
-            texts += [entry["digest"], entry["masks"], entry["frames"], *entry["sha256"]]
+            texts += [entry["digest"], entry["masks"], entry["frames"], entry["rle_sha256"], *entry["sha256"]]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError
     except (KeyError, TypeError, AttributeError) as error:
@@ -146,7 +146,10 @@ def _truth(folder: Path, clip: Clip, entry: Mapping[str, Any]) -> Truth:
     for index, digest in zip(clip.annotated_indices(), entry["sha256"], strict=True):
         paths[index] = str(folder / "masks" / clip.id / f"{clip.frames[index]}.png")
         hashes[index] = digest
-    return PngTruth(tuple(paths), tuple(hashes), clip.size, ((TARGET, "1"),), IGNORE, single=True)
+    return TwoFormTruth(
+        PngTruth(tuple(paths), tuple(hashes), clip.size, ((TARGET, "1"),), IGNORE, single=True),
+        FileTruth(str(folder / "rle" / f"{clip.id}.jsonl"), clip, entry["rle_sha256"]),
+    )
 
 
 def _frames(folder: Path, clip: Clip, kind: str) -> Frames:

@@ -27,7 +27,7 @@ from refvps.data.manifest import (
     records,
     violation,
 )
-from refvps.data.masktracks import empty_counts, make_annotation, parse_masks
+from refvps.data.masktracks import empty_counts, make_annotation, parse_masks, write_masks
 from refvps.data.truth import MAX_MASK_BYTES, MAX_TRACK_BYTES
 from refvps.errors import InputError, UsageError
 from refvps.files import canonical_json, locked, parse_json, read_bytes, read_json, sha256, write_atomic
@@ -69,10 +69,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What checking a clip yields: its digest, the hashes of its mask files, labels seen, and what is wrong."""
+    """What checking a clip yields: its digest, hashes of its mask files and of their RLE, labels, what is wrong."""
 
     digest: str = ""
     hashes: tuple[str, ...] = ()
+    rle: str = ""
     labels: frozenset[int] = frozenset()
     wrong: tuple[str, ...] = ()
 
@@ -134,9 +135,13 @@ def check_clip(task: Task) -> Checked:
             data = read_bytes(path, MAX_TRACK_BYTES)
             annotation = parse_masks(data, f"masks/{clip.id}.jsonl", clip)
             hashes: tuple[str, ...] = (sha256(data),)
+            strings = hashes[0]
             labels = frozenset[int]()
         else:
             annotation, hashes, labels = _png_annotation(task)
+            path = task.folder / "rle" / f"{clip.id}.jsonl"
+            write_masks(path, clip, annotation)  # beside the PNGs, so that either form is read as it is
+            strings = sha256(path.read_bytes())
     except InputError as error:
         return Checked(wrong=tuple(f"{place}: {error.what}" for place in error.where))
     absent = {e.target for e in task.expressions} - annotation.targets.keys()
@@ -145,7 +150,7 @@ def check_clip(task: Task) -> Checked:
         for e in task.expressions
         if e.target in absent
     )
-    return Checked(clip_digest(clip, task.expressions, annotation), hashes, labels, wrong)
+    return Checked(clip_digest(clip, task.expressions, annotation), hashes, strings, labels, wrong)
 
 
 def _png_annotation(task: Task) -> tuple[Annotation, tuple[str, ...], frozenset[int]]:
@@ -342,6 +347,7 @@ def _record(
             "digest": result.digest,
             "masks": "rle" if plans[key].rle else "png",
             "sha256": list(result.hashes),
+            "rle_sha256": result.rle,
             "frames": plans[key].kind,
         }
         for key, result in checked.items()

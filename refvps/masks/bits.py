@@ -43,14 +43,12 @@ def pack(mask: NDArray[np.bool_]) -> Bits:
     """Pack a bool array [H, W]; raises ValueError for any other kind of array."""
     if mask.ndim != 2 or mask.dtype != np.bool_:
         raise ValueError(f"a mask must be a bool array [H, W], not {mask.dtype} {mask.shape}")
-    height, width = mask.shape
-    return _from_clean_rows(np.packbits(mask, axis=1), (height, width))
+    return _from_packed(np.packbits(mask, axis=1), mask.shape)
 
 
 def pack_nonzero(values: NDArray[np.uint8]) -> Bits:
     """Pack where a uint8 array [H, W] is not zero."""
-    height, width = values.shape
-    return _from_clean_rows(np.packbits(values, axis=1), (height, width))
+    return _from_packed(np.packbits(values, axis=1), values.shape)
 
 
 def unpack(bits: Bits, size: Size) -> NDArray[np.bool_]:
@@ -73,6 +71,11 @@ def from_rows(packed: NDArray[np.uint8], size: Size) -> Bits:
     if padding:
         rows(bits, size)[:, -1] &= 0xFF << padding & 0xFF
     return bits
+
+
+def _from_packed(packed: NDArray[np.uint8], size: Size) -> Bits:
+    """From rows that numpy just packed; not copied when they fill whole words."""
+    return _from_clean_rows(packed, size) if packed.size & 7 else packed.reshape(-1).view(np.uint64)
 
 
 def _from_clean_rows(packed: NDArray[np.uint8], size: Size) -> Bits:

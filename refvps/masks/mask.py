@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,15 +16,16 @@ Bits = NDArray[np.uint64]
 class Mask:
     """A binary mask of ``size`` (height, width); converts between its forms on demand and remembers.
 
-    Made by :meth:`from_bits`, :meth:`from_rle` or :meth:`from_array`; treat it as immutable.
+    Made by :meth:`from_bits`, :meth:`from_rle`, :meth:`from_array` or :meth:`lazy`; treat it as immutable.
     """
 
-    __slots__ = ("_bits", "_counts", "size")
+    __slots__ = ("_bits", "_counts", "_load", "size")
 
     def __init__(self, size: tuple[int, int], bits: Bits | None, counts: bytes | None) -> None:
         self.size = size
         self._bits = bits
         self._counts = counts
+        self._load: tuple[Callable[[], Bits], Callable[[], bytes]] | None = None
 
     @classmethod
     def from_bits(cls, bits: Bits, size: tuple[int, int]) -> Mask:
@@ -40,6 +43,13 @@ class Mask:
         height, width = mask.shape
         return cls((height, width), _bits.pack(mask), None)
 
+    @classmethod
+    def lazy(cls, size: tuple[int, int], bits: Callable[[], Bits], counts: Callable[[], bytes]) -> Mask:
+        """From two readers of the same mask, of which only what is asked for is called."""
+        mask = cls(size, None, None)
+        mask._load = bits, counts
+        return mask
+
     @property
     def has_rle(self) -> bool:
         """True when the RLE form is at hand without a conversion."""
@@ -48,15 +58,13 @@ class Mask:
     def bits(self) -> Bits:
         """Packed bits."""
         if self._bits is None:
-            assert self._counts is not None
-            self._bits = _rle.to_bits(self._counts, self.size)
+            self._bits = self._load[0]() if self._load else _rle.to_bits(self.counts(), self.size)
         return self._bits
 
     def counts(self) -> bytes:
         """Compressed COCO RLE."""
         if self._counts is None:
-            assert self._bits is not None
-            self._counts = _rle.from_bits(self._bits, self.size)
+            self._counts = self._load[1]() if self._load else _rle.from_bits(self.bits(), self.size)
         return self._counts
 
     def array(self) -> NDArray[np.bool_]:
@@ -65,6 +73,6 @@ class Mask:
 
     def area(self) -> int:
         """Number of pixels in the mask."""
-        if self._bits is not None:
-            return _bits.area(self._bits)
-        return _rle.area(self.counts(), self.size)
+        if self._bits is None and self._counts is not None:
+            return _rle.area(self._counts, self.size)
+        return _bits.area(self.bits())

@@ -148,10 +148,10 @@ def read_target_ignore(data: bytes, size: Size, ignore_value: int | None) -> tup
         values = set()
     if labelled < size[0] * size[1]:
         values.add(0)
-    if ignore_value not in values:
+    if ignore_value is None or ignore_value not in values:
         ignore = _bits.empty(size)
     else:
-        ignore = _bits.pack(image.samples() == ignore_value if image.packed else image.rows == ignore_value)
+        ignore = _bits.pack_nonzero(image.equal_to(ignore_value))
         target &= ~ignore
     return target, ignore, frozenset(values)
 
@@ -189,6 +189,13 @@ class _Image:
     def samples(self) -> Samples:
         """An array of its own, uint8 [H, W]."""
         return np.unpackbits(self.rows, axis=1, count=self.width) if self.packed else self.rows.copy()
+
+    def equal_to(self, value: int) -> Samples:
+        """1 where the samples have this value, uint8 [H, W]; as short-lived as the image."""
+        flat = self.samples().reshape(-1) if self.packed else self.flat
+        equal = _scratch.second(flat.size)
+        np.equal(flat, value, out=equal.view(np.bool_))
+        return equal.reshape(len(self.rows), -1)[:, -self.width :]
 
 
 def _decode(data: bytes, size: Size) -> _Image:
@@ -281,14 +288,23 @@ def _inflate(compressed: bytes, length: int) -> bytes:
 
 
 class _Scratch(threading.local):
-    """One buffer a thread, because touching fresh memory costs more than the work done in it."""
+    """Two buffers a thread, because touching fresh memory costs more than the work done in it."""
 
-    buffer: Samples = np.empty(0, np.uint8)
+    buffers = (np.empty(0, np.uint8), np.empty(0, np.uint8))
 
-    def bytes(self, count: int) -> Samples:
-        if self.buffer.size < count:
-            self.buffer = np.empty(count, np.uint8)
-        return self.buffer[:count]
+    def _of(self, which: int, count: int) -> Samples:
+        if self.buffers[which].size < count:
+            grown = np.empty(count, np.uint8)
+            self.buffers = (grown, self.buffers[1]) if which == 0 else (self.buffers[0], grown)
+        return self.buffers[which][:count]
+
+    def first(self, count: int) -> Samples:
+        """For the rows of an image."""
+        return self._of(0, count)
+
+    def second(self, count: int) -> Samples:
+        """For something made from them."""
+        return self._of(1, count)
 
 
 _scratch = _Scratch()
@@ -303,7 +319,7 @@ def _unfiltered(raw: bytes, height: int, stride: int) -> tuple[Samples, Samples]
         return filtered[:, 1:], flat
     if max(filters) > 4:
         raise PngError("corrupt", f"it uses the unknown filter {max(filters)}")
-    flat = _scratch.bytes(height * stride)
+    flat = _scratch.first(height * stride)
     rows = flat.reshape(height, stride)
     unfilter(filtered, rows)
     return rows, flat

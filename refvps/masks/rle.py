@@ -91,11 +91,8 @@ def _reason(counts: Sequence[bytes], size: Size) -> str:
     sums = np.add.reduceat(runs, starts, dtype=np.int64)
     if (sums != pixels).any():
         return f"its runs add up to {sums[sums != pixels][0]} pixels, the frame of {size[0]}x{size[1]} has {pixels}"
-    inner_zeros = runs.size - np.count_nonzero(runs)
-    if inner_zeros:
-        inner_zeros -= np.count_nonzero(runs[starts] == 0)
-        inner_zeros -= np.count_nonzero((runs[stops - 1] == 0) & (stops - starts > 1))
-    if inner_zeros:
+    zeros = runs.size - np.count_nonzero(runs)
+    if zeros and zeros > np.count_nonzero(runs[starts] == 0) + np.count_nonzero(runs[stops - 1] == 0):
         return "a run in the middle has the length zero, which readers of RLE disagree about; encode the mask again"
     return ""
 

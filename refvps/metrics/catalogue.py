@@ -96,9 +96,7 @@ def _j_and_f(series: Series) -> float | None:
 
 _ALL = (
     Metric("J", "region similarity, mean over frames", "higher", "DAVIS 2016", lambda s: region.mean(s.jaccard())),
-    Metric(
-        "F", "contour accuracy, mean over frames", "higher", "DAVIS 2016", lambda s: region.mean(s.contour()), True
-    ),
+    Metric("F", "contour accuracy, mean over frames", "higher", "DAVIS 2016", lambda s: region.mean(s.contour()), True),
     Metric("J&F", "mean of J and F", "higher", "DAVIS 2017", _j_and_f, True),
     Metric(
         "TC",

@@ -29,8 +29,8 @@ from refvps.types import Clip
 
 SCHEMA = "refvps.predictions/1"
 
-BAD = b"\0"
-"""Stands for a string that was reported already; no RLE contains it."""
+BAD = b"\xff"
+"""Stands for a string that was reported already; not ASCII, so that nothing read from a file equals it."""
 
 Counts = Mapping[int, bytes]
 """Checked RLE by index of the frame in the clip."""

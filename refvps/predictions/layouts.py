@@ -15,7 +15,7 @@ from refvps.predictions.frames import FrameNames
 from refvps.types import Benchmark, Expression
 
 RUN_FILE = re.compile(r"run(?:[._-][A-Za-z0-9._-]+)?\.json")
-"""``run.json``, or one file per shard: ``run.0-of-2.json``."""
+"""``run.json``, or one file per shard: ``run.1-of-2.json``."""
 
 _ANNO = re.compile(r"anno_(\d{1,3})")
 _ANNOTATIONS = "Annotations"

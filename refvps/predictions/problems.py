@@ -88,14 +88,20 @@ KINDS: dict[str, tuple[str, str]] = {
         "RLE that cannot be used.",
         "write one compressed COCO RLE string per frame (pycocotools.mask.encode); an empty mask has one too",
     ),
-    "surplus-clip": ("Clips that the benchmark does not have; they are ignored.", "nothing, unless a name is misspelt"),
+    "surplus-clip": (
+        "Clips that the benchmark does not have; they are ignored.",
+        "check the names, if they were meant to count",
+    ),
     "surplus-expression": (
         "Expressions that the benchmark does not have; they are ignored.",
-        "nothing, unless a name is misspelt",
+        "check the names, if they were meant to count",
     ),
-    "surplus-frame": ("Frames that the clip does not have; they are ignored.", "nothing, unless a name is misspelt"),
-    "surplus-file": ("Files that are no predictions; they are ignored.", "nothing"),
-    "junk": ("Files left behind by an operating system; they are ignored.", "nothing"),
+    "surplus-frame": (
+        "Frames that the clip does not have; they are ignored.",
+        "check the names, if they were meant to count",
+    ),
+    "surplus-file": ("Files that are no predictions; they are ignored.", ""),
+    "junk": ("Files left behind by an operating system; they are ignored.", ""),
     "digest": (
         "Predictions made for another version of the benchmark.",
         "check that clips, frames and expressions did not change, or predict again",
@@ -127,8 +133,8 @@ class Problem:
 
     def text(self) -> str:
         """What, how often, the first three places and the fix, on several lines."""
-        lines = [f"{self.severity} [{self.code}] {self.what} {self.total:,} in all" if self.total > 1 else ""]
-        lines = [line for line in lines if line] or [f"{self.severity} [{self.code}] {self.what}"]
+        count = f" {self.total:,} in all." if self.total > 1 else ""
+        lines = [f"{self.severity} [{self.code}] {self.what}{count}"]
         lines += [f"  at {place}" for place in self.where[:3]]
         if self.total > 3:
             lines.append(f"  and {self.total - min(3, len(self.where)):,} more")
@@ -180,7 +186,9 @@ class Report:
         errors = self.errors
         if errors:
             kinds = "an error" if len(errors) == 1 else f"errors of {len(errors)} kinds"
-            raise InputError("\n".join([f"{subject} cannot be used: {kinds}.", *(each.text() for each in errors)]))
+            hints = [note for note in self.notes if note.code.startswith("surplus-")]  # a misspelt name is in both
+            told = [each.text() for each in (*errors, *hints)]
+            raise InputError("\n".join([f"{subject} cannot be used: {kinds}.", *told]))
 
     def text(self) -> str:
         """The whole report for a terminal."""

@@ -94,7 +94,7 @@ def run_record(
 
 
 def run_path(folder: Path, shard: tuple[int, int] | None = None) -> Path:
-    """``run.json``, or ``run.0-of-2.json`` for shard (0, 2)."""
+    """``run.json``, or ``run.1-of-2.json`` for shard (1, 2)."""
     return folder / ("run.json" if shard is None else f"run.{shard[0]}-of-{shard[1]}.json")
 
 

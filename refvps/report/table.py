@@ -15,7 +15,9 @@ def grid(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines = []
     for row in rows:
-        cells = [cell.ljust(w) if k < left else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            cell.ljust(w) if k < left else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
@@ -77,7 +79,20 @@ def result_table(data: Mapping[str, Any], *, concepts: bool = False) -> str:
 def comparison_table(comparison: Comparison, *, most: int = 5) -> str:
     """A comparison as text: differences with interval and p, ranks, concepts, clips that moved most."""
     parts = [f"on {comparison.clips} clips, differences are the method minus {comparison.first}"]
-    rows = [["method", "metric", comparison.first, "method's", "difference", "95 % interval", "p", "p (Holm)", "better", "worse"]]
+    rows = [
+        [
+            "method",
+            "metric",
+            comparison.first,
+            "method's",
+            "difference",
+            "95 % interval",
+            "p",
+            "p (Holm)",
+            "better",
+            "worse",
+        ]
+    ]
     for name in comparison.methods:
         for one in comparison.differences[name]:
             difference = {"low": one.difference.low, "high": one.difference.high}

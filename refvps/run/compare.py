@@ -168,7 +168,9 @@ def compare(results: Sequence[Result]) -> Comparison:
                     score.estimate(rows[0], metric, replace(rules, draws=0)).value,
                     score.estimate(other, metric, replace(rules, draws=0)).value,
                     estimate := score.estimate(_with_missing(paired, rows[0], other), metric, rules),
-                    None if estimate.value is None else stats.sign_flip(score.sample_of(chosen), flips=rules.draws, seed=rules.seed),
+                    None
+                    if estimate.value is None
+                    else stats.sign_flip(score.sample_of(chosen), flips=rules.draws, seed=rules.seed),
                     None,
                     sum(sign * unit.value > 0 for unit in chosen),
                     sum(sign * unit.value < 0 for unit in chosen),
@@ -194,9 +196,7 @@ def compare(results: Sequence[Result]) -> Comparison:
 
 def _with_missing(paired: Sequence[Row], first: Sequence[Row], second: Sequence[Row]) -> list[Row]:
     """Mark a pair incomplete when either side is, so that TC stays undefined."""
-    return [
-        replace(row, missing=a.missing + b.missing) for row, a, b in zip(paired, first, second, strict=True)
-    ]
+    return [replace(row, missing=a.missing + b.missing) for row, a, b in zip(paired, first, second, strict=True)]
 
 
 def _grouped(rows: Sequence[tuple[Row, ...]], rules: Rules, key: Any) -> dict[str, dict[str, tuple[float | None, ...]]]:
@@ -214,7 +214,9 @@ def _grouped(rows: Sequence[tuple[Row, ...]], rules: Rules, key: Any) -> dict[st
     }
 
 
-def _ranks(rows: Sequence[tuple[Row, ...]], rules: Rules, names: Sequence[str]) -> dict[str, dict[str, tuple[int, int]]]:
+def _ranks(
+    rows: Sequence[tuple[Row, ...]], rules: Rules, names: Sequence[str]
+) -> dict[str, dict[str, tuple[int, int]]]:
     """95 % rank ranges per metric; only where every method is defined on the same units."""
     ranks = {}
     for metric in rules.metrics:

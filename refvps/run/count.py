@@ -81,6 +81,9 @@ class ClipCounts:
     problems: Report
 
 
+Areas = list[tuple[int, int, int, int, int]]
+
+
 class _Areas:
     """|P∩G|, |P|, |G|, |P∩I|, |I| of one frame's predictions against one target, in either mask form."""
 
@@ -88,20 +91,23 @@ class _Areas:
         self._both = np.zeros((2, 0), dtype=np.uint64)
         self._ones = np.zeros((2, 0), dtype=np.uint8)
 
-    def __call__(self, predictions: Sequence[Mask], target: Mask, ignore: Mask | None) -> list[tuple[int, ...]]:
-        g, i = target.area(), 0 if ignore is None else ignore.area()
+    def __call__(self, predictions: Sequence[Mask], target: Mask, ignore: Mask | None) -> Areas:
         if all(mask.has_rle for mask in predictions):
-            against = [target.counts()] + ([ignore.counts()] if ignore is not None and i else [])
+            truths = [target.counts()] + ([] if ignore is None else [ignore.counts()])
+            g, i = target.area(), 0 if ignore is None else ignore.area()
+            against = truths if i else truths[:1]
             areas, inter = rle.intersections([mask.counts() for mask in predictions], against, target.size)
             on_ignore = inter[:, 1] if len(against) == 2 else np.zeros(len(predictions), dtype=np.int64)
-            columns = (inter[:, 0].tolist(), areas.tolist(), on_ignore.tolist())
-            return [(both, p, g, pi, i) for both, p, pi in zip(*columns, strict=True)]
-        truth = np.stack([target.bits(), ignore.bits()]) if ignore is not None and i else target.bits()[None]
+            found = np.stack([inter[:, 0], areas, on_ignore], axis=1).tolist()
+            return [(both, p, g, pi, i) for both, p, pi in found]
+        truth = target.bits()[None] if ignore is None else np.stack([target.bits(), ignore.bits()])
+        g, i = target.area(), 0 if ignore is None else ignore.area()
+        truth = truth if i else truth[:1]
         if self._both.shape[1] != truth.shape[1]:  # reused: fresh pages cost more than the counting
             self._both = np.empty((2, truth.shape[1]), dtype=np.uint64)
             self._ones = np.empty((2, truth.shape[1]), dtype=np.uint8)
         both, ones = self._both[: len(truth)], self._ones[: len(truth)]
-        rows = []
+        rows: Areas = []
         for mask in predictions:
             bits = mask.bits()
             np.bitwise_and(truth, bits, out=both)
@@ -137,9 +143,10 @@ def count_clip(task: ClipTask) -> ClipCounts:
                 values[members, t, 1] = NOT_ANNOTATED
                 continue
             given = [(k, mask) for k in members if (mask := predictions[task.pairs[k][0]]) is not None]
-            values[members, t, 1] = MISSING
-            values[members, t, 4] = truth.area()
-            values[members, t, 6] = 0 if ignore is None else ignore.area()
+            if len(given) < len(members):
+                values[members, t, 1] = MISSING
+                values[members, t, 4] = truth.area()
+                values[members, t, 6] = 0 if ignore is None else ignore.area()
             if not given:
                 continue
             for (k, _), row in zip(given, areas([mask for _, mask in given], truth, ignore), strict=True):

@@ -123,7 +123,9 @@ class Counts:
         if boundary and (self.boundary is None or self.boundary["ignore"] != rule):
             raise UsageError(
                 "F cannot be scored from these counts.",
-                where=["boundary counts: " + ("none" if self.boundary is None else f"ignore={self.boundary['ignore']}")],
+                where=[
+                    "boundary counts: " + ("none" if self.boundary is None else f"ignore={self.boundary['ignore']}")
+                ],
                 fix="evaluate the masks again with F among --metrics, under the rule you want",
             )
         kept = np.flatnonzero(self.columns["state"] != NOT_ANNOTATED)
@@ -136,7 +138,11 @@ class Counts:
                 int(column["expression"][start]),
                 int(column["target"][start]),
                 Series(
-                    *(column[name][run] for name in AREAS),
+                    column["both"][run],
+                    column["prediction"][run],
+                    column["target_area"][run],
+                    column["prediction_ignore"][run],
+                    column["ignore"][run],
                     missing=column["state"][run] == MISSING,
                     edges=np.stack([column[name][run] for name in edges]) if boundary else None,
                     rule=rule,

@@ -15,6 +15,7 @@ from refvps.run.counts import Counts, read_counts, select
 from refvps.run.score import check_metrics, score
 from refvps.types import ID, Benchmark, Method, Rules, Scores
 
+
 @dataclass(frozen=True)
 class Evaluation:
     """Scores, the integers they come from, the notes of validation, and what was read.
@@ -105,4 +106,3 @@ def evaluate(benchmark: Benchmark | str, predictions: str | Path, **options: Any
 
         benchmark = load(benchmark)
     return evaluate_submission(benchmark, Path(predictions), **options).scores
-

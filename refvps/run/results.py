@@ -49,7 +49,7 @@ class Result:
 
     def has_counts(self) -> bool:
         """True when the counts file lies beside the result."""
-        return (self.path.parent / self.data["counts"]["file"]).is_file()
+        return (self.path.parent / str(self.data["counts"]["file"])).is_file()
 
     def counts(self) -> Counts:
         """The integers; InputError when the file is missing, broken or not the one that was scored."""
@@ -107,7 +107,9 @@ def dump(data: Mapping[str, Any]) -> str:
             rows = ",\n".join("  " + json.dumps(row, sort_keys=True, ensure_ascii=False) for row in data[key])
             lines.append(f' "rows": [\n{rows}\n ]')
         else:
-            lines.append(f" {json.dumps(key)}: {json.dumps(data[key], sort_keys=True, ensure_ascii=False, allow_nan=False)}")
+            lines.append(
+                f" {json.dumps(key)}: {json.dumps(data[key], sort_keys=True, ensure_ascii=False, allow_nan=False)}"
+            )
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -176,4 +178,3 @@ def read_result(path: Path) -> Result:
             fix="name a .json file that refvps evaluate wrote",
         )
     return Result(path, data)
-

@@ -91,9 +91,9 @@ def estimate(rows: Sequence[Row], metric: str, rules: Rules) -> Estimate:
     return stats.estimate(sample_of(chosen), draws=rules.draws, seed=rules.seed, confidence=rules.confidence)
 
 
-def _by(rows: Sequence[Row], keys: Mapping[str, Sequence[int]], metrics: Sequence[str], rules: Rules) -> dict[
-    str, dict[str, Estimate]
-]:
+def _by(
+    rows: Sequence[Row], keys: Mapping[str, Sequence[int]], metrics: Sequence[str], rules: Rules
+) -> dict[str, dict[str, Estimate]]:
     within = replace(rules, average="frame>expression>clip") if rules.average == "frame>clip>concept" else rules
     return {
         key: {name: estimate([rows[k] for k in members], name, within) for name in metrics}
@@ -111,7 +111,9 @@ def score(counts: Counts, rules: Rules, *, method: Method | None = None, notes: 
 
     metrics = check_metrics(rules.metrics)
     if rules.average not in AVERAGES:
-        raise UsageError("There is no such averaging order.", where=[rules.average], fix="one of " + ", ".join(AVERAGES))
+        raise UsageError(
+            "There is no such averaging order.", where=[rules.average], fix="one of " + ", ".join(AVERAGES)
+        )
     if not len(counts):
         raise InputError("There is nothing to score.", where=[counts.benchmark["name"]], fix="check the benchmark")
     if counts.missing and rules.missing == "error":

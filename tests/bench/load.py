@@ -34,13 +34,13 @@ def track(seed: int, frames: int) -> tuple[list[np.ndarray], list[list[np.ndarra
     """Labels (0, 1, 255) per frame, and per expression the predictions of every frame."""
     rng = np.random.default_rng(seed)
     ragged = seed % 2 == 1
-    broad, fine = field(rng, 160), field(rng, 6 if ragged else 60)
+    broad, fine = field(rng, 160), field(rng, 10 if ragged else 60)
     y, x = np.mgrid[0 : SIZE[0], 0 : SIZE[1]].astype(np.float32)
     labels, predictions = [], [[] for _ in range(EXPRESSIONS)]
     for t in range(frames):
         cx, cy = 300 + 3 * t, 288 + 60 * np.sin(t / 9)
         near = np.exp(-(((x - cx) / 210) ** 2 + ((y - cy) / 150) ** 2))
-        level = near + 0.25 * broad + (0.55 if ragged else 0.12) * np.roll(fine, (t, 2 * t), (0, 1))
+        level = near + 0.25 * broad + (0.5 if ragged else 0.12) * np.roll(fine, (t, 2 * t), (0, 1))
         label = (level > 0.75).astype(np.uint8)
         if seed % 4:
             label[(level <= 0.75) & (level > 0.70)] = 255
@@ -56,7 +56,11 @@ def encode(mask: np.ndarray, form: str) -> bytes:
         return png.write_binary(bits.pack(mask), SIZE)
     if form == "cv":
         return cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes()
-    image = Image.fromarray(mask) if form == "1bit" else Image.fromarray(mask.astype(np.uint8) * (255 if form == "L" else 1))
+    image = (
+        Image.fromarray(mask)
+        if form == "1bit"
+        else Image.fromarray(mask.astype(np.uint8) * (255 if form == "L" else 1))
+    )
     if form == "P8":
         image = image.convert("P")
         image.putdata(mask.astype(np.uint8).ravel())
@@ -104,7 +108,14 @@ def build(root: Path, clips: int, frames: int, forms: tuple[str, ...], drawn: in
             (folder / f"{name}.png").write_bytes(data)
             sizes["gt"] += len(data) / 1e6
         lines = [
-            {"schema": "refvps.predictions/1", "clip": clip, "size": list(SIZE), "frames": names, "benchmark": "ref-vps", "digest": ""}
+            {
+                "schema": "refvps.predictions/1",
+                "clip": clip,
+                "size": list(SIZE),
+                "frames": names,
+                "benchmark": "ref-vps",
+                "digest": "",
+            }
         ]
         for e in range(EXPRESSIONS):
             sentences.append({"clip": clip, "id": str(e), "text": f"text {e}", "target": "1", "annotator": "a1"})

@@ -75,7 +75,10 @@ def vos_clip(task):
         vos = Evaluator()
         pairs = zip(frames_of(root / "source" / "masks" / clip), frames_of(root / form / clip / str(e)), strict=True)
         for truth, prediction in pairs:
-            vos.feed_frame((np.array(Image.open(prediction)) > 0).astype(np.uint8), (np.array(Image.open(truth)) == 1).astype(np.uint8))
+            vos.feed_frame(
+                (np.array(Image.open(prediction)) > 0).astype(np.uint8),
+                (np.array(Image.open(truth)) == 1).astype(np.uint8),
+            )
         vos.conclude()
 
 

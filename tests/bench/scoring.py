@@ -87,9 +87,15 @@ def memory(form: str, metrics: str) -> float:
         root = Path(folder)
         load.build(root, 1, 408, () if form == "rle" else (form,), drawn=1)
         env = {**os.environ, "REFVPS_HOME": str(root / "home"), "PYTHONPATH": str(ROOT)}
-        subprocess.run([PYTHON, "-m", "refvps", "download", "-q", "ref-vps", "--from", str(root / "source")], env=env, check=True)
+        subprocess.run(
+            [PYTHON, "-m", "refvps", "download", "-q", "ref-vps", "--from", str(root / "source")], env=env, check=True
+        )
         done = subprocess.run(
-            [PYTHON, str(HERE / "worker.py"), str(root / form), metrics], env=env, capture_output=True, text=True, check=True
+            [PYTHON, str(HERE / "worker.py"), str(root / form), metrics],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     return float(done.stdout)
 
@@ -133,9 +139,12 @@ def main() -> None:
     rows: list[dict] = []
 
     def row(bar: str, what: str, value: float, unit: str, limit: float, *, most: bool) -> None:
-        met = value <= limit if most else value >= limit
+        met, sign = (value <= limit, "<=") if most else (value >= limit, ">=")
         rows.append({"bar": bar, "what": what, "value": round(value, 4), "unit": unit, "limit": limit, "met": met})
-        print(f"{bar:4} {what:66} {value:9.2f} {unit:6} {'<=' if most else '>='} {limit:<6} {'met' if met else 'NOT MET'}", flush=True)
+        print(
+            f"{bar:4} {what:66} {value:9.2f} {unit:6} {sign} {limit:<6} {'met' if met else 'NOT MET'}",
+            flush=True,
+        )
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -157,7 +166,14 @@ def main() -> None:
             row("B2", f"{form}, J+TC, 1 process: davis-style J / refvps", ratio, "x", 60, most=False)
         for form in ("cv", "L"):
             us[form], us[f"pillow {form}"] = bench.ours(form), bench.peer("pillow", form)
-            row("B3", f"{form}, J+TC: refvps / decoding with Pillow", us[form] / us[f"pillow {form}"], "x", 1.15, most=True)
+            row(
+                "B3",
+                f"{form}, J+TC: refvps / decoding with Pillow",
+                us[form] / us[f"pillow {form}"],
+                "x",
+                1.15,
+                most=True,
+            )
             us[f"{form}, numba, 1 process"] = bench.ours(form, jobs=1, fast=True)
             ratio = us["davis J, 1 process"] / us[f"{form}, numba, 1 process"]
             row("B3", f"{form}, J+TC, numba, 1 process: davis-style J / refvps", ratio, "x", 25, most=False)
@@ -165,8 +181,22 @@ def main() -> None:
         us["davis J+F, 1 process"] = bench.peer("davis-jf", "P8", jobs=1, part=True)
         us["P8 J+TC+F"] = bench.ours("P8", "J,TC,F")
         us["rle J+TC+F"] = bench.ours("rle", "J,TC,F")
-        row("B4", "P8, J+TC+F: vos-benchmark J+F / refvps", us["vos-benchmark J+F"] / us["P8 J+TC+F"], "x", 20, most=False)
-        row("B4", "RLE, J+TC+F: vos-benchmark J+F / refvps", us["vos-benchmark J+F"] / us["rle J+TC+F"], "x", 20, most=False)
+        row(
+            "B4",
+            "P8, J+TC+F: vos-benchmark J+F / refvps",
+            us["vos-benchmark J+F"] / us["P8 J+TC+F"],
+            "x",
+            20,
+            most=False,
+        )
+        row(
+            "B4",
+            "RLE, J+TC+F: vos-benchmark J+F / refvps",
+            us["vos-benchmark J+F"] / us["rle J+TC+F"],
+            "x",
+            20,
+            most=False,
+        )
     peak = {f"{form} {metrics}": memory(form, metrics) for form in ("P8", "rle") for metrics in ("J,TC", "J,F,TC")}
     for what, value in peak.items():
         row("B5", f"peak memory of a worker, 408 frames, {what}", value, "MB", 120, most=True)
@@ -175,7 +205,13 @@ def main() -> None:
     row("B8", "10,000-draw bootstrap and sign flips, 111 clips", small["statistics_s"], "s", 0.15, most=True)
     row("B9", "refvps --help, CPU", small["help_s"], "s", 0.2, most=True)
     row("B9", "import refvps, CPU", small["import_s"], "s", 0.2, most=True)
-    table = {"machine": machine(), "masks": bench.masks, "jobs": JOBS, "rows": rows, "us_per_mask": {k: round(v, 1) for k, v in us.items()}}
+    table = {
+        "machine": machine(),
+        "masks": bench.masks,
+        "jobs": JOBS,
+        "rows": rows,
+        "us_per_mask": {k: round(v, 1) for k, v in us.items()},
+    }
     options.out.write_text(json.dumps(table, indent=1) + "\n")
     print(f"\nmicroseconds a mask, {JOBS} processes unless said: " + ", ".join(f"{k} {v:.0f}" for k, v in us.items()))
     print(f"wrote {options.out}")
