@@ -126,9 +126,9 @@ def _frames(
     force: bool,
     quiet: bool,
 ) -> tuple[Path, ...]:
-    from refvps.report.overlay import draw_texts
+    from refvps.report.overlay import Film
     from refvps.run.predict import predict_frames
-    from refvps.video import WebmWriter, open_frames
+    from refvps.video import open_frames
 
     if overlay is not None and overlay.exists() and not force:
         raise UsageError("The film is already there.", where=[str(overlay)], fix="pass --force, or another name")
@@ -136,7 +136,7 @@ def _frames(
     with ExitStack() as stack:
         film = None
         if overlay is not None:
-            film = stack.enter_context(WebmWriter(overlay, opened.size, opened.fps))
+            film = stack.enter_context(Film(overlay, opened.size, opened.fps, texts))
         progress = stack.enter_context(options.progress_bar(predictor.method.name, " masks", quiet))
         paths = predict_frames(
             predictor,
@@ -146,7 +146,7 @@ def _frames(
             seed=seed,
             out=out,
             names=opened.names,
-            overlay=None if film is None else lambda frame, masks: film.add(draw_texts(frame, masks)),
+            overlay=film,
             progress=progress,
             force=force,
         )

@@ -1,20 +1,17 @@
-"""Writing predictions in the canonical form: ``preds/<clip>.jsonl`` and ``preds/run.json``."""
+"""Writing predictions in the canonical form: ``preds/<clip>.jsonl``, beside ``preds/run.json``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from refvps.errors import InputError, UsageError
-from refvps.files import canonical_json, parse_json, read_bytes, sha256, write_atomic
+from refvps.errors import UsageError
+from refvps.files import canonical_json, write_atomic
 from refvps.masks.mask import Mask
 from refvps.predictions.canonical import SCHEMA
-from refvps.types import Benchmark, Clip, Method
+from refvps.types import Clip
 
 RUN_SCHEMA = "refvps.run/1"
-MAX_RUN_BYTES = 1 << 24
 
 
 class ClipWriter:
@@ -67,49 +64,6 @@ class ClipWriter:
         return self.path
 
 
-def run_key(method: Method, digest: str) -> str:
-    """What must be equal for a run to be resumed: method, version, weights, options, benchmark (hex SHA-256)."""
-    identity = {
-        "name": method.name,
-        "version": method.version,
-        "weights_sha256": method.weights_sha256,
-        "options": dict(method.options),
-        "digest": digest,
-    }
-    return sha256(canonical_json(identity))
-
-
-def run_record(
-    method: Method, benchmark: Benchmark, *, timings: Mapping[str, Any] | None = None, **extra: Any
-) -> dict[str, Any]:
-    """The content of a run file. ``timings`` stay apart from what identifies the run."""
-    return {
-        "schema": RUN_SCHEMA,
-        "method": asdict(method),
-        "benchmark": {"name": benchmark.name, "version": benchmark.version, "digest": benchmark.digest},
-        "key": run_key(method, benchmark.digest),
-        **extra,
-        "timings": dict(timings or {}),
-    }
-
-
 def run_path(folder: Path, shard: tuple[int, int] | None = None) -> Path:
     """``run.json``, or ``run.1-of-2.json`` for shard (1, 2)."""
     return folder / ("run.json" if shard is None else f"run.{shard[0]}-of-{shard[1]}.json")
-
-
-def write_run(folder: Path, record: Mapping[str, Any], shard: tuple[int, int] | None = None) -> Path:
-    """Write the run file of a folder of predictions, atomically."""
-    path = run_path(folder, shard)
-    write_atomic(path, canonical_json(record) + b"\n")
-    return path
-
-
-def read_run(path: Path) -> dict[str, Any]:
-    """Read one run file; raises InputError if it is none."""
-    record = parse_json(read_bytes(path, MAX_RUN_BYTES), str(path))
-    if not isinstance(record, dict) or record.get("schema") != RUN_SCHEMA:
-        raise InputError("A run file is not one of ours.", where=[str(path)], fix="delete it, or predict again")
-    if not isinstance(record.get("method"), dict) or not isinstance(record.get("key"), str):
-        raise InputError("A run file is damaged.", where=[str(path)], fix="delete it, or predict again")
-    return record

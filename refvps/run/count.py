@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from refvps.errors import RefvpsError
 from refvps.masks import boundary, rle
 from refvps.masks.mask import Mask
 from refvps.metrics import METRICS
@@ -183,13 +185,20 @@ def run_tasks(tasks: Iterable[ClipTask], jobs: int = 1, progress: Progress | Non
             done += task.masks
             report(done, total)
         return results
-    with workers(min(jobs, len(todo))) as pool:
-        sizes = {pool.submit(count_clip, task): task.masks for task in todo}
-        for future in as_completed(sizes):
-            result = future.result()
-            results[result.clip] = result
-            done += sizes[future]
-            report(done, total)
+    try:
+        with workers(min(jobs, len(todo))) as pool:
+            sizes = {pool.submit(count_clip, task): task.masks for task in todo}
+            for future in as_completed(sizes):
+                result = future.result()
+                results[result.clip] = result
+                done += sizes[future]
+                report(done, total)
+    except BrokenProcessPool as error:
+        raise RefvpsError(
+            "A worker process died before it could answer.",
+            where=[f"{done:,} of {total:,} masks were counted; nothing was written"],
+            fix="it was killed, most likely for want of memory: run again with fewer --jobs",
+        ) from error
     return results
 
 
