@@ -169,7 +169,7 @@ def test_check_accepts_many_strings_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     for batch in (1, 7, 1000, 1 << 17):
         monkeypatch.setattr(rle, "_BATCH", batch)
         rle.check(texts, size)
-        assert rle._reason(texts, size) == ""  # all at once, not one by one
+        assert rle._reason(texts, size, np.zeros(len(texts), np.int64)) == ""  # all at once, not one by one
         for k in (0, 1, 59, 118, 119):
             spoilt = [*texts[:k], texts[k][:-1] + b"o", *texts[k + 1 :]]
             with pytest.raises(rle.RleError, match=f"^RLE {k}: it is cut off") as caught:
@@ -354,3 +354,13 @@ def test_real_masklets(fixtures: Path) -> None:
             assert rle.encode(mask.astype(np.bool_)) == text
             seen += 1
     assert seen > 10
+
+
+def test_check_yields_the_areas() -> None:
+    size = (23, 61)
+    masks = [draw_mask(size, KINDS[k % len(KINDS)], k) for k in range(60)]
+    texts = [rle.encode(mask) for mask in masks]
+    assert rle.check(texts, size).tolist() == [int(mask.sum()) for mask in masks]
+    for mask, text in zip(masks, texts, strict=True):
+        assert rle.check([text], size).tolist() == [int(mask.sum())]
+    assert rle.check([], size).tolist() == []

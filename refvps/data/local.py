@@ -12,18 +12,17 @@ from typing import Any
 
 from refvps.data.digest import benchmark_digest
 from refvps.data.manifest import CLIPS, EXPRESSIONS, MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from refvps.data.packed import PackedFile, TwoFormTruth
 from refvps.data.register import (
-    IGNORE,
     RECORD,
     SCHEMA,
-    TARGET,
     WITHDRAWN,
     check_frames,
     frame_files,
     register,
     withdrawn,
 )
-from refvps.data.truth import FileTruth, PngTruth, TwoFormTruth
+from refvps.data.truth import FileTruth
 from refvps.errors import DataMissingError, InputError, UsageError
 from refvps.files import read_bytes, read_json, sha256
 from refvps.frames import Frames
@@ -53,7 +52,7 @@ def load_local(name: str = "ref-vps", version: str = "") -> Benchmark:
     entries: Mapping[str, Mapping[str, Any]] = record["clips"]
     digests = {key: entry["digest"] for key, entry in entries.items()}
     digest = benchmark_digest(digests)
-    fits = entries.keys() == clips.keys() and all(_fits(clip, entries[key]) for key, clip in clips.items())
+    fits = entries.keys() == clips.keys()
     if not fits or digest != record["digest"]:
         raise _damaged(folder / RECORD)
 
@@ -104,18 +103,14 @@ def _record(folder: Path) -> dict[str, Any]:
             raise KeyError(SCHEMA)
         texts = [record[key] for key in ("name", "version", "licence", "digest")]
         for entry in record["clips"].values():
-            texts += [entry["digest"], entry["masks"], entry["frames"], entry["rle_sha256"], *entry["sha256"]]
+            texts += [entry["digest"], entry["frames"], entry["rle_sha256"], entry["bits_sha256"], *entry["targets"]]
+            texts += [target for target, index in entry["absent"] if index >= 0]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder / RECORD) from error
     found: dict[str, Any] = record
     return found
-
-
-def _fits(clip: Clip, entry: Mapping[str, Any]) -> bool:
-    wanted = {"png": len(clip.annotated), "rle": 1}
-    return wanted.get(entry["masks"]) == len(entry["sha256"])
 
 
 def _manifest(manifests: Mapping[str, bytes], folder: Path) -> Manifest:
@@ -139,16 +134,11 @@ def _damaged(path: Path) -> InputError:
 
 
 def _truth(folder: Path, clip: Clip, entry: Mapping[str, Any]) -> Truth:
-    if entry["masks"] == "rle":
-        return FileTruth(str(folder / "masks" / f"{clip.id}.jsonl"), clip, entry["sha256"][0])
-    paths: list[str | None] = [None] * len(clip.frames)
-    hashes: list[str | None] = [None] * len(clip.frames)
-    for index, digest in zip(clip.annotated_indices(), entry["sha256"], strict=True):
-        paths[index] = str(folder / "masks" / clip.id / f"{clip.frames[index]}.png")
-        hashes[index] = digest
     return TwoFormTruth(
-        PngTruth(tuple(paths), tuple(hashes), clip.size, ((TARGET, "1"),), IGNORE, single=True),
-        FileTruth(str(folder / "rle" / f"{clip.id}.jsonl"), clip, entry["rle_sha256"]),
+        PackedFile(str(folder / "bits" / f"{clip.id}.bits"), clip.size, entry["bits_sha256"]),
+        FileTruth(str(folder / "masks" / f"{clip.id}.jsonl"), clip, entry["rle_sha256"]),
+        tuple(entry["targets"]),
+        frozenset((target, index) for target, index in entry["absent"]),
     )
 
 

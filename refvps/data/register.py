@@ -28,6 +28,7 @@ from refvps.data.manifest import (
     violation,
 )
 from refvps.data.masktracks import empty_counts, make_annotation, parse_masks, write_masks
+from refvps.data.packed import write_packed
 from refvps.data.truth import MAX_MASK_BYTES, MAX_TRACK_BYTES
 from refvps.errors import InputError, UsageError
 from refvps.files import canonical_json, locked, parse_json, read_bytes, read_json, sha256, write_atomic
@@ -69,11 +70,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What checking a clip yields: its digest, hashes of its mask files and of their RLE, labels, what is wrong."""
+    """What checking a clip yields: its digest, hashes of both forms of its masks, targets with masks, (target,
+    frame index) without one, labels seen in PNGs, and what is wrong."""
 
     digest: str = ""
-    hashes: tuple[str, ...] = ()
     rle: str = ""
+    bits: str = ""
+    targets: tuple[str, ...] = ()
+    absent: tuple[tuple[str, int], ...] = ()
     labels: frozenset[int] = frozenset()
     wrong: tuple[str, ...] = ()
 
@@ -134,14 +138,9 @@ def check_clip(task: Task) -> Checked:
             path = task.folder / "masks" / f"{clip.id}.jsonl"
             data = read_bytes(path, MAX_TRACK_BYTES)
             annotation = parse_masks(data, f"masks/{clip.id}.jsonl", clip)
-            hashes: tuple[str, ...] = (sha256(data),)
-            strings = hashes[0]
             labels = frozenset[int]()
         else:
-            annotation, hashes, labels = _png_annotation(task)
-            path = task.folder / "rle" / f"{clip.id}.jsonl"
-            write_masks(path, clip, annotation)  # beside the PNGs, so that either form is read as it is
-            strings = sha256(path.read_bytes())
+            annotation, labels = _png_annotation(task)
     except InputError as error:
         return Checked(wrong=tuple(f"{place}: {error.what}" for place in error.where))
     absent = {e.target for e in task.expressions} - annotation.targets.keys()
@@ -150,20 +149,36 @@ def check_clip(task: Task) -> Checked:
         for e in task.expressions
         if e.target in absent
     )
-    return Checked(clip_digest(clip, task.expressions, annotation), hashes, strings, labels, wrong)
+    track, packed = task.folder / "masks" / f"{clip.id}.jsonl", task.folder / "bits" / f"{clip.id}.bits"
+    write_masks(track, clip, annotation)
+    write_packed(packed, clip, annotation)
+    shutil.rmtree(task.folder / "masks" / clip.id, ignore_errors=True)  # the PNGs say nothing more
+    missing = [
+        (target, index)
+        for target, masks in sorted(annotation.targets.items())
+        for index in clip.annotated_indices()
+        if masks.counts[index] is None
+    ]
+    return Checked(
+        digest=clip_digest(clip, task.expressions, annotation),
+        rle=sha256(track.read_bytes()),
+        bits=sha256(packed.read_bytes()),
+        targets=tuple(sorted(annotation.targets)),
+        absent=tuple(missing),
+        labels=labels,
+        wrong=wrong,
+    )
 
 
-def _png_annotation(task: Task) -> tuple[Annotation, tuple[str, ...], frozenset[int]]:
+def _png_annotation(task: Task) -> tuple[Annotation, frozenset[int]]:
     clip = task.clip
     nothing = empty_counts(clip.size)
     target: list[bytes | None] = [None] * len(clip.frames)
     ignore: list[bytes | None] = [None] * len(clip.frames)
-    hashes: list[str] = []
     seen: set[int] = set()
     wrong: list[str] = []
     for index, frame in zip(clip.annotated_indices(), clip.annotated, strict=True):
         data = read_bytes(task.folder / "masks" / clip.id / f"{frame}.png", MAX_MASK_BYTES)
-        hashes.append(sha256(data))
         try:
             masks = scan(data, clip.size).masks
         except png.PngError as error:
@@ -175,7 +190,7 @@ def _png_annotation(task: Task) -> tuple[Annotation, tuple[str, ...], frozenset[
         target[index], ignore[index] = masks.get(TARGET, nothing), masks.get(IGNORE, nothing)
     if wrong:
         raise InputError("A mask cannot be used", where=wrong)
-    return make_annotation(clip, {"1": target}, ignore), tuple(hashes), frozenset(seen)
+    return make_annotation(clip, {"1": target}, ignore), frozenset(seen)
 
 
 def _refuse(checked: Mapping[str, Checked], plans: Mapping[str, Plan]) -> None:
@@ -345,9 +360,10 @@ def _record(
     clips = {
         key: {
             "digest": result.digest,
-            "masks": "rle" if plans[key].rle else "png",
-            "sha256": list(result.hashes),
             "rle_sha256": result.rle,
+            "bits_sha256": result.bits,
+            "targets": list(result.targets),
+            "absent": [list(pair) for pair in result.absent],
             "frames": plans[key].kind,
         }
         for key, result in checked.items()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -101,52 +100,21 @@ class FileTruth:
         self.path = path
         self.clip = clip
         self.digest = digest
-        self._truth: RleTruth | None = None
+        self._annotation: Annotation | None = None
 
     def __reduce__(self) -> tuple[type[FileTruth], tuple[str, Clip, str]]:
         return FileTruth, (self.path, self.clip, self.digest)
 
+    def annotation(self) -> Annotation:
+        """The whole file; InputError when it is no longer the one that was checked."""
+        if self._annotation is None:
+            data = read_unchanged(self.path, self.digest, MAX_TRACK_BYTES)
+            self._annotation = parse_masks(data, self.path, self.clip, checked=True)
+        return self._annotation
+
     def frame(self, index: int) -> Frame:
         """See :meth:`refvps.types.Truth.frame`."""
-        if self._truth is None:
-            data = read_unchanged(self.path, self.digest, MAX_TRACK_BYTES)
-            self._truth = RleTruth(parse_masks(data, self.path, self.clip, checked=True))
-        return self._truth.frame(index)
-
-
-@dataclass(frozen=True, slots=True)
-class TwoFormTruth:
-    """The same ground truth as PNG and as RLE: a mask is read in the form that is asked for, and only then.
-
-    Predictions in either form are so counted without converting anything.
-    """
-
-    png: PngTruth
-    rle: FileTruth
-
-    def frame(self, index: int) -> Frame:
-        """See :meth:`refvps.types.Truth.frame`; the Ignore mask may be empty."""
-        size = self.png.size
-        if self.png.paths[index] is None:
-            return self.png.frame(index)
-        decoded = cache(lambda: self.png.frame(index))
-
-        def bits_of(mask: Mask | None) -> bits.Bits:
-            return bits.empty(size) if mask is None else mask.bits()
-
-        def counts_of(mask: Mask | None) -> bytes:
-            return empty_counts(size) if mask is None else mask.counts()
-
-        found: dict[str, Mask | None] = {
-            target: Mask.lazy(
-                size,
-                lambda target=target: bits_of(decoded()[0][target]),  # type: ignore[misc]
-                lambda target=target: counts_of(self.rle.frame(index)[0][target]),  # type: ignore[misc]
-            )
-            for _, target in self.png.targets
-        }
-        ignore = Mask.lazy(size, lambda: bits_of(decoded()[1]), lambda: counts_of(self.rle.frame(index)[1]))
-        return found, ignore
+        return RleTruth(self.annotation()).frame(index)
 
 
 def read_mask(path: str, limit: int = MAX_MASK_BYTES) -> bytes:

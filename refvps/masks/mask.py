@@ -19,12 +19,13 @@ class Mask:
     Made by :meth:`from_bits`, :meth:`from_rle`, :meth:`from_array` or :meth:`lazy`; treat it as immutable.
     """
 
-    __slots__ = ("_bits", "_counts", "_load", "size")
+    __slots__ = ("_area", "_bits", "_counts", "_load", "size")
 
     def __init__(self, size: tuple[int, int], bits: Bits | None, counts: bytes | None) -> None:
         self.size = size
         self._bits = bits
         self._counts = counts
+        self._area: int | None = None
         self._load: tuple[Callable[[], Bits], Callable[[], bytes]] | None = None
 
     @classmethod
@@ -33,9 +34,11 @@ class Mask:
         return cls(size, bits, None)
 
     @classmethod
-    def from_rle(cls, counts: bytes, size: tuple[int, int]) -> Mask:
-        """From a compressed COCO RLE that was already checked with :func:`refvps.masks.rle.check`."""
-        return cls(size, None, counts)
+    def from_rle(cls, counts: bytes, size: tuple[int, int], area: int | None = None) -> Mask:
+        """From a compressed COCO RLE checked with :func:`refvps.masks.rle.check`, which also yields its area."""
+        mask = cls(size, None, counts)
+        mask._area = area
+        return mask
 
     @classmethod
     def from_array(cls, mask: NDArray[np.bool_]) -> Mask:
@@ -44,10 +47,11 @@ class Mask:
         return cls((height, width), _bits.pack(mask), None)
 
     @classmethod
-    def lazy(cls, size: tuple[int, int], bits: Callable[[], Bits], counts: Callable[[], bytes]) -> Mask:
-        """From two readers of the same mask, of which only what is asked for is called."""
+    def lazy(cls, size: tuple[int, int], area: int, bits: Callable[[], Bits], rle: Callable[[], bytes]) -> Mask:
+        """From two readers of the same mask, packed or as RLE, of which only what is asked for is called."""
         mask = cls(size, None, None)
-        mask._load = bits, counts
+        mask._area = area
+        mask._load = bits, rle
         return mask
 
     @property
@@ -73,6 +77,9 @@ class Mask:
 
     def area(self) -> int:
         """Number of pixels in the mask."""
-        if self._bits is None and self._counts is not None:
-            return _rle.area(self._counts, self.size)
-        return _bits.area(self.bits())
+        if self._area is None:
+            if self._bits is None and self._counts is not None:
+                self._area = _rle.area(self._counts, self.size)
+            else:
+                self._area = _bits.area(self.bits())
+        return self._area

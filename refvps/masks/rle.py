@@ -45,28 +45,33 @@ class RleError(ValueError):
         return f"RLE {self.index}: {self.reason}"
 
 
-def check(counts: Sequence[bytes], size: Size) -> None:
-    """Raise RleError, naming the first bad string and why, unless all are valid RLEs of ``size``.
+def check(counts: Sequence[bytes], size: Size) -> NDArray[np.int64]:
+    """Areas [N] of RLEs of ``size``; raises RleError, naming the first bad string and why, unless all are valid.
 
     Runs of length zero are allowed where every reader agrees on them: as the first (the mask starts
     with foreground) and as the last. Elsewhere they make pycocotools stop early, so they are refused.
     """
+    areas = np.zeros(len(counts), np.int64)
     first = 0
     while first < len(counts):
         last, length = first, 0
         while last < len(counts) and (length < _BATCH or last == first):
             length += len(counts[last])
             last += 1
-        if _reason(counts[first:last], size):
+        if _reason(counts[first:last], size, areas[first:last]):
             for index in range(first, last):
-                reason = _reason(counts[index : index + 1], size)
+                reason = _reason(counts[index : index + 1], size, areas[index : index + 1])
                 if reason:
                     raise RleError(reason, index)
         first = last
+    return areas
 
 
-def _reason(counts: Sequence[bytes], size: Size) -> str:
-    """Why at least one of the strings is not a valid RLE, '' when all are. For one string it is exact."""
+def _reason(counts: Sequence[bytes], size: Size, areas: NDArray[np.int64]) -> str:
+    """Why at least one of the strings is not a valid RLE, '' when all are. For one string it is exact.
+
+    When all are valid, their areas are put into ``areas`` [N].
+    """
     lengths = np.fromiter(map(len, counts), np.intp, len(counts))
     if not lengths.all():
         return "it is an empty string; an empty mask is the RLE of all zeros"
@@ -94,6 +99,9 @@ def _reason(counts: Sequence[bytes], size: Size) -> str:
     zeros = runs.size - np.count_nonzero(runs)
     if zeros and zeros > np.count_nonzero(runs[starts] == 0) + np.count_nonzero(runs[stops - 1] == 0):
         return "a run in the middle has the length zero, which readers of RLE disagree about; encode the mask again"
+    runs[1::2] *= -1  # background and foreground runs alternate through the whole array
+    differences = np.add.reduceat(runs, starts, dtype=np.int64)
+    areas[:] = (pixels - np.where(starts & 1, -differences, differences)) >> 1
     return ""
 
 
@@ -163,7 +171,7 @@ def _runs(counts: bytes, size: Size) -> NDArray[np.int32]:
             runs = _undo_differences(values, np.zeros(1, np.intp), np.array([ends.size]))
             if runs.min() >= 0 and runs[1:-1].all() and runs.sum(dtype=np.int64) == size[0] * size[1]:
                 return runs
-    raise RleError(_reason([counts], size) or "it is not a valid RLE")
+    raise RleError(_reason([counts], size, np.zeros(1, np.int64)) or "it is not a valid RLE")
 
 
 def to_bits(counts: bytes, size: Size) -> Bits:
@@ -269,25 +277,27 @@ def area(counts: bytes, size: Size) -> int:
 
 
 def intersections(
-    preds: Sequence[bytes], targets: Sequence[bytes], size: Size
+    preds: Sequence[bytes], targets: Sequence[bytes], size: Size, areas: Sequence[int] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Areas [P] of ``preds`` and the pixels [P, T] they share with ``targets``; all checked RLEs.
+
+    ``areas`` are those of ``preds`` where they are known already.
 
     Exact and never dense: pycocotools divides the intersection by the area of the prediction when
     the target is marked as a crowd, and both integers are below 2**53.
     """
-    areas = np.zeros(len(preds), np.int64)
+    found = np.zeros(len(preds), np.int64)
     shared = np.zeros((len(preds), len(targets)), np.int64)
     if not preds:
-        return areas, shared
+        return found, shared
     from pycocotools import mask as coco
 
     first = [_coco(counts, size) for counts in preds]
-    areas[:] = coco.area(first)
+    found[:] = coco.area(first) if areas is None else areas
     if targets:
         shares = coco.iou(first, [_coco(counts, size) for counts in targets], [1] * len(targets))
-        shared[:] = np.rint(shares * areas[:, np.newaxis])
-    return areas, shared
+        shared[:] = np.rint(shares * found[:, np.newaxis])
+    return found, shared
 
 
 def _coco(counts: bytes, size: Size) -> dict[str, Any]:

@@ -32,8 +32,8 @@ SCHEMA = "refvps.predictions/1"
 BAD = b"\xff"
 """Stands for a string that was reported already; not ASCII, so that nothing read from a file equals it."""
 
-Counts = Mapping[int, bytes]
-"""Checked RLE by index of the frame in the clip."""
+Counts = Mapping[int, Mask]
+"""Masks of checked RLE by index of the frame in the clip."""
 
 
 class CountsSource:
@@ -44,27 +44,24 @@ class CountsSource:
 
     def frame(self, index: int) -> dict[str, Mask | None]:
         """Masks of frame ``index`` by expression id."""
-        masks: dict[str, Mask | None] = {}
-        for expression in self.expressions:
-            text = self.counts.get(expression, {}).get(index)
-            masks[expression] = None if text is None else Mask.from_rle(text, self.size)
-        return masks
+        return {expression: self.counts.get(expression, {}).get(index) for expression in self.expressions}
 
 
 def _checked(
     texts: Sequence[bytes], indices: Sequence[int], size: tuple[int, int], label: str, clip: Clip, findings: Findings
-) -> dict[int, bytes]:
-    """The valid strings by frame index; the others are reported, unless they are BAD and were before."""
+) -> dict[int, Mask]:
+    """The valid masks by frame index; the others are reported, unless they are BAD and were before."""
     try:
-        rle.check(texts, size)
-        return dict(zip(indices, texts, strict=True))
+        areas = rle.check(texts, size).tolist()
+        found = zip(indices, texts, areas, strict=True)
+        return {index: Mask.from_rle(text, size, area) for index, text, area in found}
     except rle.RleError:
         good = {}
         for index, text in zip(indices, texts, strict=True):
             try:
                 if text != BAD:
-                    rle.check([text], size)
-                    good[index] = text
+                    (area,) = rle.check([text], size).tolist()
+                    good[index] = Mask.from_rle(text, size, area)
             except rle.RleError as error:
                 pasted = text[:2] in (b"b'", b'b"')
                 reason = "the text of a Python bytes object; write counts.decode()" if pasted else error.reason

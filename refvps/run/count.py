@@ -98,10 +98,11 @@ class _Areas:
             truths = [target.counts()] + ([] if ignore is None else [ignore.counts()])
             g, i = target.area(), 0 if ignore is None else ignore.area()
             against = truths if i else truths[:1]
-            areas, inter = rle.intersections([mask.counts() for mask in predictions], against, target.size)
+            areas = [mask.area() for mask in predictions]
+            _, inter = rle.intersections([mask.counts() for mask in predictions], against, target.size, areas)
             on_ignore = inter[:, 1] if len(against) == 2 else np.zeros(len(predictions), dtype=np.int64)
-            found = np.stack([inter[:, 0], areas, on_ignore], axis=1).tolist()
-            return [(both, p, g, pi, i) for both, p, pi in found]
+            shared = np.stack([inter[:, 0], on_ignore], axis=1).tolist()
+            return [(both, p, g, pi, i) for p, (both, pi) in zip(areas, shared, strict=True)]
         truth = target.bits()[None] if ignore is None else np.stack([target.bits(), ignore.bits()])
         g, i = target.area(), 0 if ignore is None else ignore.area()
         truth = truth if i else truth[:1]
