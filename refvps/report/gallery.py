@@ -69,7 +69,7 @@ def _cell(
     g, i, p = (None if mask is None else mask.array() for mask in (target, ignore, prediction))
     caption = f"frame {index}"
     if g is not None and p is not None:
-        caption += f"  J {100 * float(jaccard_from_counts(*region_counts(p, g, i))):.1f}"
+        caption += f" · J {100 * float(jaccard_from_counts(*region_counts(p, g, i))):.1f}"
     elif g is not None:
-        caption += "  missing"
+        caption += " · missing"
     return Cell(frame, g, i, p, caption)
