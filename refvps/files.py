@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,9 @@ from refvps.errors import InputError, UsageError
 
 MAX_JSON_BYTES = 1 << 30
 """Largest JSON document that is parsed at all."""
+
+MAX_DIGITS = 40
+"""Longest whole number in JSON, in digits: seeds have up to 128 bits, nothing else has as many."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -58,9 +62,20 @@ def canonical_json(value: Any) -> bytes:
 def parse_json(data: bytes, name: str) -> Any:
     """Parse JSON from an untrusted file.
 
-    Refuses NaN and Infinity, duplicate keys, absurd nesting, absurd integers and anything that is
-    not UTF-8; raises :class:`~refvps.errors.InputError` naming ``name``.
+    Refuses NaN and Infinity (also numbers that overflow), duplicate keys, absurd nesting, integers of more
+    than 40 digits, lone surrogates and anything that is not UTF-8; raises :class:`~refvps.errors.InputError` naming ``name``.
     """
+
+    def finite(token: str) -> float:
+        number = float(token)
+        if math.isinf(number):
+            raise ValueError(f"{token[:40]} is too large a number")
+        return number
+
+    def whole(token: str) -> int:
+        if len(token) > MAX_DIGITS:
+            raise ValueError(f"a whole number of {len(token):,} digits")
+        return int(token)
 
     def no_constant(token: str) -> Any:
         raise ValueError(f"{token} is not a JSON number")
@@ -78,10 +93,27 @@ def parse_json(data: bytes, name: str) -> Any:
     if len(data) > MAX_JSON_BYTES:
         raise InputError("A JSON file is too large.", where=[f"{name}: {len(data):,} bytes"], fix="split it by clip")
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=no_constant, object_pairs_hook=no_duplicates)
+        value = json.loads(
+            data.decode("utf-8"),
+            parse_float=finite,
+            parse_int=whole,
+            parse_constant=no_constant,
+            object_pairs_hook=no_duplicates,
+        )
+        if b"\\ud" in data or b"\\uD" in data:
+            _no_surrogates(value)
+        return value
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
         raise InputError("A file is not valid JSON.", where=[f"{name}: {reason}"], fix="write it again") from error
+
+
+def _no_surrogates(value: Any) -> None:
+    """Raise ValueError for half a character, which no file can hold and no terminal print."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"half a character (a lone surrogate): {error.object[error.start]!r}") from error
 
 
 def read_json(path: Path) -> Any:
@@ -107,9 +139,11 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 def read_json_lines(path: Path) -> Iterator[Any]:
     """The records of an untrusted JSON-lines file, in order; blank lines are errors."""
-    for number, line in enumerate(read_bytes(path, MAX_JSON_BYTES).split(b"\n"), start=1):
-        if line:
-            yield parse_json(line, f"{path}:{number}")
+    lines = read_bytes(path, MAX_JSON_BYTES).split(b"\n")
+    if not lines[-1]:
+        lines.pop()  # after the last line end there is nothing
+    for number, line in enumerate(lines, start=1):
+        yield parse_json(line, f"{path}:{number}")
 
 
 def write_json_lines(path: Path, records: Iterable[Any]) -> None:

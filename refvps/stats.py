@@ -129,9 +129,9 @@ def sign_flip(differences: Sample, *, flips: int = 10_000, seed: int = 0) -> flo
 
     ``differences.values`` are paired differences per unit. p = (b + 1) / (m + 1), where b of m random
     flips give a mean at least as far from 0 as the observed one (ties within 1e-12 count). None for no
-    units; with very few groups p cannot be small: n groups allow 2^n outcomes.
+    units or no flips; with very few groups p cannot be small: n groups allow 2^n outcomes.
     """
-    if not len(differences.values):
+    if not len(differences.values) or flips < 1:
         return None
     sums, counts = _by_group(differences)
     contributions = (sums / counts.sum(axis=0)).sum(axis=1)

@@ -253,7 +253,7 @@ class Predictor(Protocol):
 class Estimate:
     """A mean with its interval. Fractions, not percent.
 
-    ``n`` units (clips, concepts or objects, by the averaging rule) were averaged, from ``groups``
+    ``n`` units (clips, pairs of clip and concept, or objects, by the averaging rule) were averaged, from ``groups``
     source videos. ``value`` is None when nothing is defined; the bounds are None for one group.
     """
 

@@ -12,7 +12,9 @@ def random_counts(seed=0, clips=6, expressions=2, frames=9, boundary=False, miss
     rng = np.random.default_rng(seed)
     entries, sentences, rows = [], [], []
     for c in range(clips):
-        entries.append(ClipEntry(f"c{c}", (8, 10), 24.0, fps, frames, f"v{max(c, 1)}", f"{c:064d}"))
+        entries.append(
+            ClipEntry(f"c{c}", (8, 10), 24.0, fps, frames, tuple(range(frames)), f"v{max(c, 1)}", f"{c:064d}")
+        )
         for e in range(expressions):
             index = len(sentences)
             sentences.append(

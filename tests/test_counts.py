@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
+import tempfile
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tables import random_counts
 
 from refvps.errors import InputError, UsageError
-from refvps.run.counts import Counts, assemble, merge, read_counts, select, write_counts
+from refvps.run.counts import Counts, assemble, merge, select
+from refvps.run.counts_file import read_counts, write_counts
 from refvps.run.score import score
 from refvps.types import Rules
 
@@ -107,6 +113,103 @@ def setting(name, row, value):
         arrays[name][row] = value
 
     return change
+
+
+def naming(change):
+    """Change the JSON of names."""
+
+    def apply(arrays):
+        names = json.loads(arrays["names"].tobytes())
+        change(names)
+        arrays["names"] = np.frombuffer(json.dumps(names).encode(), np.uint8)
+
+    return apply
+
+
+def at(*path, value):
+    """Set one place in the names."""
+
+    def change(names):
+        inner = names
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = value
+
+    return naming(change)
+
+
+NAMES = {
+    "benchmark leaves the folder": at("benchmark", "name", value="../../escaped/x"),
+    "version leaves the folder": at("benchmark", "version", value="1/../../../x"),
+    "benchmark forges a signature": at("benchmark", "name", value="sample|ci:99%"),
+    "digest is none": at("benchmark", "digest", value="x"),
+    "no digest": naming(lambda names: names["benchmark"].pop("digest")),
+    "benchmark is a list": at("benchmark", value=[1]),
+    "method is a list": at("method", value=["x"]),
+    "boundary is a text": at("boundary", value="yes"),
+    "boundary of another kind": at("boundary", value={"x": 1}),
+    "clip id leaves the folder": at("clips", 0, 0, value="../x"),
+    "size is absurd": at("clips", 0, 1, value=[1e308, 3]),
+    "rate is infinite": at("clips", 0, 2, value=float("inf")),
+    "rate is no number": at("clips", 0, 2, value="NaN"),
+    "annotated frames out of order": at("clips", 0, 5, value=[3, 2, 1]),
+    "annotated frames beyond the clip": at("clips", 0, 5, value=[0, 99]),
+    "text is half a character": at("expressions", 0, 2, value="\ud800"),
+    "expression twice": naming(lambda names: names["expressions"].__setitem__(1, names["expressions"][0])),
+    "notes are numbers": at("notes", value=[1]),
+    "another schema": at("schema", value="refvps.counts/9"),
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_impossible_names_are_refused(tmp_path, kind):
+    with pytest.raises(InputError, match="cannot be used"):
+        read_counts(rewritten(tmp_path, NAMES[kind]))
+
+
+@given(st.data())
+@settings(max_examples=150)
+def test_damaged_files_never_crash(data):
+    """Bytes flipped anywhere: the same table or an InputError, never anything else."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.counts.npz"
+        good = random_counts(clips=2, frames=3)
+        content = bytearray(write_counts(good, path))
+        for _ in range(data.draw(st.integers(1, 4))):
+            content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(bytes(content))
+        try:
+            assert read_counts(path) == good
+        except InputError:
+            pass
+
+
+def test_a_bomb_is_refused_before_it_fills_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("refvps.run.counts_file._MAX_BYTES", 1 << 20)
+    path = tmp_path / "bomb.counts.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("both.npy", bytes(1 << 22))
+    with pytest.raises(InputError, match="unpacks to more"):
+        read_counts(path)
+
+
+def test_a_header_that_lies_is_refused(tmp_path):
+    path = tmp_path / "x.counts.npz"
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<i8", "fortran_order": False, "shape": (10**13,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("both.npy", stream.getvalue())
+    with pytest.raises(InputError, match="says it is"):
+        read_counts(path)
+
+
+def test_a_part_is_never_scored_as_the_whole():
+    counts = random_counts(clips=4)
+    for keep in (counts.columns["clip"] != 2, counts.columns["frame"] < 5, counts.columns["frame"] != 4):
+        with pytest.raises(InputError, match="only a part"):
+            score(part(counts, keep), RULES)
+    with pytest.raises(InputError, match="nothing to score"):
+        score(part(counts, counts.columns["clip"] > 9), RULES)
 
 
 HOSTILE = {

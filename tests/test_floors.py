@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("types", "errors", "home", "files"),
-    ("masks", "metrics", "stats", "archive", "zips", "video", "frames"),
+    ("masks", "metrics", "stats", "archive", "zips", "video", "frames", "workers"),
     ("data", "predictions", "sanity"),
     ("run",),
     ("report",),

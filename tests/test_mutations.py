@@ -107,7 +107,13 @@ MUTANTS = {
     "merge takes doubles": ("run/counts.py", "if len(double):", "if False:", "test_counts.py", "merging"),
 }
 
-JOIN = ("predictions/frames.py", "test_predictions.py")
+MUTANTS["frames are joined by position"] = (
+    "predictions/join.py",
+    "{index[stem]: name for stem, name in files.items() if stem in index}",
+    "dict(enumerate(files.values()))",
+    "test_predictions.py",
+    "lists_of_annotated or frames_that_are_not or order_of_a_listing or every_layout",
+)
 
 
 def outcome(tmp_path: Path, place: str, old: str, new: str, tests: str, chosen: str) -> int:

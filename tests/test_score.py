@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tables import random_counts
 
 from refvps.errors import InputError, UsageError
+from refvps.metrics import METRICS
 from refvps.run import results, signature
 from refvps.run.compare import compare
 from refvps.run.counts import select
@@ -56,7 +58,7 @@ def test_frame_clip_concept_and_frame_object():
     )
     objects = score(counts, replace(RULES, average="frame>object")).summary["J"]
     assert objects.value == pytest.approx(np.mean(list(expression.values())))
-    assert objects.n == len(counts.expressions)
+    assert objects.n == len(counts.targets)
 
 
 def test_temporal_consistency_of_a_table():
@@ -81,7 +83,8 @@ def test_missing_is_an_error_or_zero():
 
 def test_leaving_frames_out_never_helps():
     whole = random_counts(seed=3)
-    rules = replace(RULES, missing="zero", metrics=("J", "J_recall", "J_last25", "J_visible"))
+    names = tuple(n for n, m in METRICS.items() if m.better != "-" and not m.needs_boundary)
+    rules = replace(RULES, missing="zero", draws=0, metrics=names)
     best = score(whole, rules)
     rng = np.random.default_rng(0)
     for _ in range(30):
@@ -92,7 +95,9 @@ def test_leaving_frames_out_never_helps():
         columns["state"][gone] = 1
         worse = score(replace(whole, columns=columns), rules)
         for name in rules.metrics:
-            assert worse.summary[name].value <= best.summary[name].value
+            value = worse.summary[name].value
+            assert (value is None) == METRICS[name].needs_complete
+            assert value is None or (METRICS[name].better == "higher" and value <= best.summary[name].value)
 
 
 def test_different_rates_are_said():
@@ -258,3 +263,75 @@ def test_an_incomplete_result_has_no_tc_difference(tmp_path):
     j, tc = compare([a, b]).differences["b"]
     assert j.difference.value is not None
     assert (tc.second, tc.difference.value, tc.p) == (None, None, None)
+
+
+def test_a_killed_run_is_mended(tmp_path):
+    """Whatever of the two files a kill leaves, the same command makes the result whole again."""
+    path = saved(tmp_path, "m", random_counts())
+    counts = path.with_name("m.counts.npz")
+    good, good_counts = path.read_bytes(), counts.read_bytes()
+    other = saved(tmp_path / "o", "m", random_counts(seed=9)).with_name("m.counts.npz").read_bytes()
+    for broken in (other, good_counts[:100], b""):
+        counts.write_bytes(broken)
+        (tmp_path / "toy@1" / ".m.json.0123456789ab.tmp").write_bytes(b"half")
+        saved(tmp_path, "m", random_counts())
+        assert counts.read_bytes() == good_counts
+        assert sorted(p.name for p in path.parent.iterdir()) == ["m.counts.npz", "m.json"]
+    path.unlink()
+    saved(tmp_path, "m", random_counts())  # its own counts are no other result
+    path.unlink()
+    with pytest.raises(UsageError, match="already there"):
+        saved(tmp_path, "m", random_counts(seed=9))
+    assert counts.read_bytes() == good_counts
+    assert json.loads(good)["counts"]["sha256"] == random_counts().sha256()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "x|y", ""])
+def test_no_name_leaves_the_folder(tmp_path, name):
+    counts = replace(random_counts(), benchmark={"name": name, "version": "1", "digest": "d" * 64})
+    with pytest.raises(InputError, match="not allowed"):
+        saved(tmp_path / "deep" / "er", "m", counts)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_draws_no_interval_and_no_p(tmp_path):
+    counts = random_counts(clips=8)
+    rules = replace(RULES, draws=0)
+    a, b = (results.read_result(saved(tmp_path, n, t, rules)) for n, t in (("a", counts), ("b", better(counts))))
+    one = compare([a, b]).differences["b"][0]
+    assert one.difference.value is not None
+    assert (one.difference.low, one.p, one.p_holm) == (None, None, None)
+    assert compare([a, b]).ranks == {}
+
+
+TAMPERED = {
+    "confidence": lambda d: d["rules"].update(confidence=5),
+    "draws": lambda d: d["rules"].update(draws=10**13),
+    "rules against signature": lambda d: d["rules"].update(ignore="target"),
+    "tolerance": lambda d: d["rules"].update(bound_th=-1),
+    "unknown metric": lambda d: d["rules"].update(metrics=["Q"]),
+    "row without the metric": lambda d: d["rows"][0]["values"].pop("J"),
+    "row with a text": lambda d: d["rows"][0]["values"].update(J="1"),
+    "row beyond reason": lambda d: d["rows"][0]["values"].update(J=1e300),
+    "counts elsewhere": lambda d: d["counts"].update(file="../m.counts.npz"),
+    "no rows": lambda d: d.pop("rows"),
+    "signature": lambda d: d.update(signature="BLEU"),
+    "a list": lambda d: d.update(rows={}),
+}
+
+
+@pytest.mark.parametrize("kind", TAMPERED)
+def test_tampered_results_are_refused(tmp_path, kind):
+    path = saved(tmp_path, "m", random_counts())
+    data = json.loads(path.read_text())
+    TAMPERED[kind](data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(InputError):
+        results.read_result(path)
+
+
+def test_notes_of_the_benchmark_travel_with_the_counts(tmp_path):
+    counts = replace(random_counts(), notes=("one clip is odd",))
+    result = results.read_result(saved(tmp_path, "m", counts))
+    assert "one clip is odd" in result.data["notes"]
+    assert score(result.counts(), RULES).notes == score(counts, RULES).notes

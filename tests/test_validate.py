@@ -13,7 +13,7 @@ from refvps.errors import InputError
 from refvps.predictions.export import export
 from refvps.predictions.problems import KINDS
 from refvps.predictions.submission import open_submission
-from refvps.predictions.validate import validate, validate_clip
+from refvps.predictions.validate import validate, validate_reader
 from refvps.types import Clip, Expression
 
 BENCHMARK = tiny_benchmark()
@@ -92,7 +92,7 @@ def test_several_processes_report_the_same(tmp_path: Path) -> None:
     assert validate(path, BENCHMARK, jobs=2) == alone
     assert alone.codes == ("soft", "truncated")
     submission = open_submission(path, BENCHMARK)
-    assert validate_clip(submission, "flash").codes == ("truncated",)
+    assert validate_reader(submission.reader("flash")).codes == ("truncated",)
 
 
 def test_junk_is_a_note(tmp_path: Path) -> None:

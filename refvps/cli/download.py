@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -19,8 +20,10 @@ from refvps.errors import DataMissingError
     metavar="DIR|ZIP",
     help="A copy you have: clips.jsonl, expressions.jsonl, masks/ and, for predicting, frames/.",
 )
+@options.jobs_option
+@options.json_option
 @options.quiet_option
-def download(name: str, source: Path | None, quiet: bool) -> None:
+def download(name: str, source: Path | None, jobs: int | None, as_json: bool, quiet: bool) -> None:
     """Put a benchmark on this machine.
 
     Ref-VPS has no public repository yet, so a copy must be named with --from; it is checked, given its
@@ -33,6 +36,8 @@ def download(name: str, source: Path | None, quiet: bool) -> None:
         )
     from refvps.data.register import register
 
-    with options.progress_bar("registering", " files", quiet) as progress:
-        folder = register(source, name, progress=progress)
+    with options.progress_bar("registering", " files", quiet or as_json) as progress:
+        folder = register(source, name, jobs=options.job_count(jobs), progress=progress)
+    if as_json:
+        click.echo(json.dumps({"name": name, "folder": str(folder)}))
     options.say(f"registered {name} in {folder}", quiet)

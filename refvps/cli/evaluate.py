@@ -100,9 +100,11 @@ def evaluate(
     given: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
     if (pred is None) == (from_counts is None):
         raise UsageError("One of --pred and --from-counts is needed.", fix="refvps evaluate --pred preds/")
+    if out.exists() and not out.is_dir():
+        raise UsageError("--out is a folder.", where=[str(out)], fix="name a folder; results get their own names")
     if from_counts is not None:
-        if benchmark or gt:
-            raise UsageError("Counts carry their benchmark; -b and --gt do not apply.", fix="drop them")
+        if benchmark or gt or fps or ignore_value:
+            raise UsageError("Counts carry their benchmark.", fix="drop -b, --gt, --fps and --ignore-value")
         done = run.evaluate_counts(from_counts, Rules(**given), method=method, without=without)
     else:
         assert pred is not None
@@ -122,10 +124,10 @@ def evaluate(
         timings={"seconds": round(time.perf_counter() - started, 3)},
         force=force,
     )
+    if done.report.problems:
+        options.say(done.report.text(), quiet)
     if as_json:
         click.echo(path.read_text(encoding="utf-8"), nl=False)
     else:
-        if done.report.problems:
-            options.say(done.report.text(), quiet)
         click.echo(table.result_table(data, concepts=concepts))
     options.say(f"wrote {path} and {data['counts']['file']}", quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ from refvps.errors import UsageError
 @click.option(
     "--format", "suffix", type=click.Choice(["png", "jpg"]), default="png", show_default=True, help="Form of the sheet."
 )
+@options.json_option
 @options.quiet_option
 def overlay(
     pred: Path,
@@ -32,6 +34,7 @@ def overlay(
     columns: int,
     out: Path,
     suffix: str,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Draw a contact sheet: target, Ignore, prediction, errors."""
@@ -49,4 +52,4 @@ def overlay(
     path = out / f"sheet.{suffix}"
     name = submission.name or pred.resolve().name
     contact_sheet(found, path, title=f"{name} on {bench.name}@{bench.version}")
-    click.echo(path)
+    click.echo(json.dumps({"sheet": str(path), "rows": len(found)}) if as_json else path)

@@ -5,9 +5,7 @@ A label PNG holds one small integer per pixel: 0 background, others objects or I
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +15,7 @@ from refvps.errors import InputError
 from refvps.files import canonical_json, parse_json, read_bytes, sha256, write_atomic
 from refvps.home import home
 from refvps.masks import bits, png, rle
+from refvps.workers import workers
 
 Progress = Callable[[int, int], None]
 """Called with (files done, files in all)."""
@@ -80,7 +79,8 @@ def parallel(
 ) -> Iterator[Result]:
     """Results of a module-level function, in order; ``chunk`` items at a time on ``jobs`` spawned processes.
 
-    Two chunks or fewer stay in this process: starting workers would cost more than it saves.
+    Two chunks or fewer stay in this process: starting workers would cost more than it saves. Raises RefvpsError
+    when a worker dies.
     """
     report = progress or (lambda done, total: None)
     chunks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
@@ -92,14 +92,11 @@ def parallel(
             done += len(piece)
             report(done, len(items))
         return
-    pool = ProcessPoolExecutor(min(jobs, len(chunks)), mp_context=multiprocessing.get_context("spawn"))
-    try:
+    with workers(min(jobs, len(chunks)), lambda: f"{done:,} of {len(items):,} were read") as pool:
         for results in pool.map(_each, [function] * len(chunks), chunks):
             yield from results
             done += len(results)
             report(done, len(items))
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

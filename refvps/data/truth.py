@@ -34,6 +34,12 @@ class RleTruth:
 
     annotation: Annotation
 
+    @property
+    def absent(self) -> frozenset[tuple[str, int]]:
+        """(Target, frame index) where a target is not annotated."""
+        tracks = self.annotation.targets.items()
+        return frozenset((key, k) for key, track in tracks for k, counts in enumerate(track.counts) if counts is None)
+
     def frame(self, index: int) -> Frame:
         """See :meth:`refvps.types.Truth.frame`."""
         found = {key: _mask(track, index) for key, track in self.annotation.targets.items()}
@@ -81,6 +87,11 @@ class JoinedTruth:
     """Several truths of one clip side by side, one target each, with one Ignore region between them."""
 
     parts: tuple[tuple[str, PngTruth], ...]
+
+    @property
+    def absent(self) -> frozenset[tuple[str, int]]:
+        """(Target, frame index) where a target is not annotated."""
+        return frozenset((key, k) for key, part in self.parts for k, path in enumerate(part.paths) if path is None)
 
     def frame(self, index: int) -> Frame:
         """See :meth:`refvps.types.Truth.frame`."""

@@ -60,7 +60,11 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One row of ``refvps list metrics``."""
+    """One row of ``refvps list metrics``.
+
+    ``spans_frames``: depends on the annotation rate. ``needs_complete``: undefined, also in a mean over
+    others, once a frame is missing, because leaving out what changes would look like an improvement.
+    """
 
     name: str
     meaning: str
@@ -69,6 +73,7 @@ class Metric:
     compute: Callable[[Series], float | None]
     needs_boundary: bool = False
     spans_frames: bool = False
+    needs_complete: bool = False
 
 
 def _unless_missing(compute: Callable[[Series], float | None]) -> Callable[[Series], float | None]:
@@ -105,6 +110,7 @@ _ALL = (
         "paper, B.4 Eq. (5), read as absolute",
         _unless_missing(lambda s: temporal.temporal_consistency(s.jaccard())),
         spans_frames=True,
+        needs_complete=True,
     ),
     Metric("J_recall", "share of frames with J > 0.5", "higher", "DAVIS 2016", lambda s: region.recall(s.jaccard())),
     Metric(
@@ -113,6 +119,7 @@ _ALL = (
         "lower",
         "DAVIS 2016, int64 borders",
         _unless_missing(lambda s: region.decay(s.jaccard())),
+        needs_complete=True,
     ),
     Metric(
         "J_last25",
@@ -129,6 +136,7 @@ _ALL = (
         "paper, B.4 Eq. (5)",
         _unless_missing(lambda s: temporal.temporal_consistency_over_frames(s.jaccard())),
         spans_frames=True,
+        needs_complete=True,
     ),
     Metric(
         "TC_signed",
@@ -137,6 +145,7 @@ _ALL = (
         "paper, B.4 Eq. (5)",
         _unless_missing(lambda s: temporal.temporal_consistency_signed(s.jaccard())),
         spans_frames=True,
+        needs_complete=True,
     ),
     Metric(
         "TC_visible",
@@ -145,6 +154,7 @@ _ALL = (
         "refvps",
         _unless_missing(lambda s: temporal.temporal_consistency_visible(s.jaccard(), s.target > 0)),
         spans_frames=True,
+        needs_complete=True,
     ),
     Metric("empty", "share of frames with an empty prediction", "-", "refvps", _empty),
     Metric("area_ratio", "predicted over true area outside Ignore", "-", "refvps", _area_ratio),

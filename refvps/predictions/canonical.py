@@ -57,7 +57,9 @@ def _checked(
         return {index: Mask.from_rle(text, size, area) for index, text, area in found}
     except rle.RleError:
         good = {}
+        scored = frozenset(clip.annotated_indices())
         for index, text in zip(indices, texts, strict=True):
+            findings.scored = index in scored
             try:
                 if text != BAD:
                     (area,) = rle.check([text], size).tolist()
@@ -66,6 +68,7 @@ def _checked(
                 pasted = text[:2] in (b"b'", b'b"')
                 reason = "the text of a Python bytes object; write counts.decode()" if pasted else error.reason
                 findings.add("rle", f"{label}, frame {clip.frames[index]}: {reason}")
+        findings.scored = True
         return good
 
 
@@ -95,13 +98,15 @@ def _listing(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CanonicalFile:
-    """One canonical file. ``by_name``: expression ids by the names that may stand in the file."""
+    """One canonical file. ``by_name``: expression ids by the names that may stand in the file; ``absent``: see
+    :class:`~refvps.predictions.frames.FrameNames`."""
 
     file: str
     expressions: tuple[str, ...]
     by_name: Mapping[str, str]
     benchmark: str
     digest: str
+    absent: Mapping[str, frozenset[str]]
 
     def names(self) -> set[str]:
         """The file this needs."""
@@ -119,7 +124,7 @@ class CanonicalFile:
     def _read(self, files: FileSet, clip: Clip, findings: Findings, found: dict[str, Counts]) -> None:
         records = self._records(files, findings)
         frames = self._header(next(records, None), clip, findings)
-        names = FrameNames(clip)
+        names = FrameNames(clip, self.absent)
         kept = [(position, names.index[name]) for position, name in enumerate(frames) if name in names.index]
         positions, indices = [each for each, _ in kept], [each for _, each in kept]
         seen: set[str] = set()
@@ -146,7 +151,7 @@ class CanonicalFile:
         report_strangers(strangers, missing, self.file, findings)
         if not bad:
             findings.extend("missing-expression", [f"{clip.id}/{each}" for each in missing])
-        report_frames(names.join(frames), clip.id, [each for each in self.expressions if each in seen], findings)
+        report_frames(names, frames, clip.id, [each for each in self.expressions if each in seen], findings)
 
     def _records(self, files: FileSet, findings: Findings) -> Iterator[tuple[int, Any]]:
         try:
@@ -219,10 +224,12 @@ class CanonicalFile:
         if all(isinstance(text, str) and text.isascii() for text in chosen):
             texts = [text.encode("ascii") for text in chosen]
         else:
-            texts = [
-                _encoded(text, f"{label}, frame {clip.frames[index]}", findings)
-                for text, index in zip(chosen, indices, strict=True)
-            ]
+            scored = frozenset(clip.annotated_indices())
+            texts = []
+            for text, index in zip(chosen, indices, strict=True):
+                findings.scored = index in scored
+                texts.append(_encoded(text, f"{label}, frame {clip.frames[index]}", findings))
+            findings.scored = True
         return _checked(texts, indices, clip.size, label, clip, findings)
 
 
@@ -294,7 +301,9 @@ def read_entries(value: Any, clip: Clip, label: str, findings: Findings) -> tupl
         findings.add("rle", f"{label}: {len(value):,} entries for {wanted}")
         return None
     texts: list[bytes | None] = []
+    scored = frozenset(clip.annotated_indices() if len(value) == len(clip.frames) else range(len(value)))
     for position, each in enumerate(value):
+        findings.scored = position in scored
         place = f"{label}[{position}]"
         if each is None:
             texts.append(None)
@@ -309,4 +318,5 @@ def read_entries(value: Any, clip: Clip, label: str, findings: Findings) -> tupl
             texts.append(BAD)
         else:
             texts.append(_encoded(each["counts"], place, findings))
+    findings.scored = True
     return tuple(texts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from refvps.archive import shown
@@ -36,26 +36,31 @@ class Join:
 
 
 class FrameNames:
-    """The frame names of one clip, ready for joining."""
+    """The frame names of one clip, ready for joining. ``absent``: annotated frames on which the target of an
+    expression is not annotated, by expression id."""
 
-    def __init__(self, clip: Clip) -> None:
+    def __init__(self, clip: Clip, absent: Mapping[str, frozenset[str]] | None = None) -> None:
         self.index = {name: index for index, name in enumerate(clip.frames)}
         self.frames = clip.frames
         self.annotated = clip.annotated
+        self.wanted = frozenset(clip.annotated)
+        self.absent = absent or {}
 
-    def join(self, names: Iterable[str]) -> Join:
+    def join(self, names: Iterable[str], expression: str = "") -> Join:
         """Compare the names of a prediction with the clip's; order and place of files play no part."""
         found = frozenset(names)
-        missing = tuple(name for name in self.annotated if name not in found)
+        absent = self.absent.get(expression, frozenset())
+        annotated = tuple(name for name in self.annotated if name not in absent)
+        missing = tuple(name for name in annotated if name not in found)
         surplus = tuple(sorted(found.difference(self.index), key=natural))
-        shift = self._shift(sorted(found, key=natural), missing) if missing and surplus else ""
+        shift = self._shift(sorted(found, key=natural), annotated, missing) if missing and surplus else ""
         return Join(missing, surplus, shift)
 
-    def _shift(self, found: Sequence[str], missing: Sequence[str]) -> str:
-        for wanted in (self.annotated, self.frames):
+    def _shift(self, found: Sequence[str], annotated: Sequence[str], missing: Sequence[str]) -> str:
+        for wanted in (annotated, self.frames):
             if len(found) == len(wanted):
                 reason = _numbering(found, wanted)
-                if reason or len(missing) >= NEARLY_ALL * len(self.annotated):
+                if reason or len(missing) >= NEARLY_ALL * len(annotated):
                     span = f"{_span(found)} for {_span(wanted)}"
                     return f"{reason or 'frames have other names'}: {span}"
         return ""
@@ -98,9 +103,14 @@ def _numbering(found: Sequence[str], wanted: Sequence[str]) -> str:
     return ""
 
 
-def report_frames(join: Join, clip: str, expressions: Sequence[str], findings: Findings) -> None:
-    """Report missing and surplus frames of expressions that share one list of frames."""
+def report_frames(
+    names: FrameNames, found: Collection[str], clip: str, expressions: Sequence[str], findings: Findings
+) -> None:
+    """Report missing and surplus frames of expressions that share one list of frames, ``found``."""
+    joins: dict[frozenset[str] | None, Join] = {}
     for expression in expressions:
+        absent = names.absent.get(expression)
+        join = joins[absent] = joins.get(absent) or names.join(found, expression)
         place = f"{clip}/{expression}"
         if join.shift:
             findings.add("numbering", f"{place}: {join.shift}", fix=f"rename the files in their order; {join.shift}")

@@ -10,7 +10,7 @@ from refvps.archive import shown
 from refvps.predictions.arrays import ArrayArchive, ArrayFiles
 from refvps.predictions.canonical import CanonicalFile, InlineCounts, read_entries
 from refvps.predictions.frames import report_frames, report_strangers
-from refvps.predictions.layouts import Claim, ClipNames, chosen_names
+from refvps.predictions.layouts import Claim, ClipNames, chosen_names, pixel_value
 from refvps.predictions.pictures import IdPictures, IdRun, Pictures
 from refvps.predictions.problems import Findings
 from refvps.types import Benchmark, Clip, Expression
@@ -35,8 +35,8 @@ _NAMES = {
 class Joiner:
     """Joins claims with one benchmark and collects what is wrong."""
 
-    def __init__(self, benchmark: Benchmark, findings: Findings) -> None:
-        self.benchmark, self.findings = benchmark, findings
+    def __init__(self, benchmark: Benchmark, single: bool, findings: Findings) -> None:
+        self.benchmark, self.single, self.findings = benchmark, single, findings
 
     def entry(self, clip: Clip, names: ClipNames, claims: Sequence[Claim]) -> Entry | None:
         """The one entry of a clip; None, reported, when there is none or more than one."""
@@ -55,7 +55,14 @@ class Joiner:
         for code, name in claim.wrong:
             self.findings.add(code, name)
         if claim.form == "canonical":
-            return CanonicalFile(claim.where, _ids(names), names.by_name, self.benchmark.name, self.benchmark.digest)
+            return CanonicalFile(
+                claim.where,
+                _ids(names),
+                names.by_name,
+                self.benchmark.name,
+                self.benchmark.digest,
+                names.frames.absent,
+            )
         if claim.form == "npz":
             return ArrayArchive(claim.where, _named(names))
         if claim.form == "json":
@@ -114,15 +121,15 @@ class Joiner:
         """Files by frame index. ``files`` None: the expressions were reported as missing."""
         if files is None:
             return {}
-        report_frames(names.frames.join(files), clip.id, expressions, self.findings)
+        report_frames(names.frames, files, clip.id, expressions, self.findings)
         index = names.frames.index
         return {index[stem]: name for stem, name in files.items() if stem in index}
 
     def _ids(self, clip: Clip, names: ClipNames, claim: Claim) -> Entry | None:
         files = claim.parts[()]
         if len(names.expressions) == 1:
-            only = names.expressions[0].id
-            return IdPictures((IdRun(self._indexed(clip, names, [only], files), {}, only),))
+            only = names.expressions[0]
+            return IdPictures((self._only(only, self._indexed(clip, names, [only.id], files)),))
         if len(names.targets) < len(names.expressions):
             self._unfit(clip, "several expressions point at one target, so one id mask per frame cannot answer them")
             return None
@@ -131,10 +138,15 @@ class Joiner:
             return None
         return IdPictures((IdRun(self._indexed(clip, names, list(values.values()), files), values),))
 
+    def _only(self, expression: Expression, files: Mapping[int, str]) -> IdRun:
+        """Pictures of the only target of a clip: binary, unless the benchmark has ids for their pixels to mean."""
+        value = 0 if self.single else pixel_value(expression.target)
+        return IdRun(files, {value: expression.id} if value else {}, expression.id)
+
     def _values(self, clip: Clip, expressions: Sequence[Expression]) -> dict[int, str] | None:
         """Pixel value to expression id, one expression per target."""
-        numbers = [int(each.target) if each.target.isascii() and each.target.isdigit() else 0 for each in expressions]
-        if not all(0 < number < 256 for number in numbers) or len(set(numbers)) < len(numbers):
+        numbers = [pixel_value(each.target) for each in expressions]
+        if not all(numbers) or len(set(numbers)) < len(numbers):
             self._unfit(clip, "its target ids are not numbers from 1 to 255")
             return None
         return {number: each.id for number, each in zip(numbers, expressions, strict=True)}
@@ -170,7 +182,7 @@ class Joiner:
                 self.findings.extend("missing-expression", [f"{clip.id}/{each.id} (anno_{run})" for each in members])
             indexed = self._indexed(clip, names, [each.id for each in members], pictures)
             if len(names.targets) == 1:
-                runs.append(IdRun(indexed, {}, members[0].id))
+                runs.append(self._only(members[0], indexed))
                 continue
             values = self._values(clip, members)
             if values is None:

@@ -7,17 +7,21 @@ inferred from positions, listing order or the names of top folders.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from refvps.errors import DataMissingError
 from refvps.predictions.frames import FrameNames
-from refvps.types import Benchmark, Expression
+from refvps.types import Benchmark, Clip, Expression, Truth
 
 RUN_FILE = re.compile(r"run(?:[._-][A-Za-z0-9._-]+)?\.json")
 """``run.json``, or one file per shard: ``run.1-of-2.json``."""
 
-_ANNO = re.compile(r"anno_(\d{1,3})")
+_ANNO = re.compile(r"anno_\d+")
+"""Folders that are meant as runs; only those of :data:`_RUN` are."""
+
+_RUN = re.compile(r"anno_(?:0|[1-9][0-9]{0,2})")
 _ANNOTATIONS = "Annotations"
 
 
@@ -34,11 +38,16 @@ class ClipNames:
 
 @dataclass
 class Names:
-    """Every name of a benchmark that can stand in a path."""
+    """Every name of a benchmark that can stand in a path.
+
+    ``single``: no clip has more than one target, and none of these has a number but 1, so that no pixel value
+    can be meant as an id.
+    """
 
     clips: dict[str, ClipNames]
     by_name: dict[str, str]
     deepest: int
+    single: bool
 
     def clip_at(self, parts: tuple[str, ...]) -> tuple[ClipNames, int] | None:
         """The clip that the path starts with, and how many of its parts name it (the most possible)."""
@@ -85,7 +94,7 @@ def benchmark_names(benchmark: Benchmark, present: Collection[str]) -> Names:
     clips = {
         clip.id: ClipNames(
             clip.id,
-            FrameNames(clip),
+            FrameNames(clip, absent_frames(clip, by_clip[clip.id], benchmark.truth)),
             tuple(by_clip[clip.id]),
             chosen_names(present, [(each.id, each.source_id) for each in by_clip[clip.id]]),
             frozenset(each.target for each in by_clip[clip.id]),
@@ -93,7 +102,34 @@ def benchmark_names(benchmark: Benchmark, present: Collection[str]) -> Names:
         for clip in benchmark.clips.values()
     }
     by_name = chosen_names(present, [(clip.id, clip.source_id) for clip in benchmark.clips.values()])
-    return Names(clips, by_name, deepest_name(benchmark))
+    single = all(len(c.targets) <= 1 and all(pixel_value(t) in (0, 1) for t in c.targets) for c in clips.values())
+    return Names(clips, by_name, deepest_name(benchmark), single)
+
+
+def pixel_value(target: str) -> int:
+    """The value of a target in id masks, 1 to 255; 0 for a target that cannot stand in them."""
+    number = int(target) if target.isascii() and target.isdigit() else 0
+    return number if number < 256 else 0
+
+
+def absent_frames(
+    clip: Clip, expressions: Iterable[Expression], truth: Callable[[str], Truth]
+) -> dict[str, frozenset[str]]:
+    """Annotated frames that need no mask, by expression id: those on which its target is not annotated.
+
+    A truth that knows them without decoding has ``absent``, a set of (target, frame index). Where ground truth is
+    not on this machine, every annotated frame needs a mask.
+    """
+    try:
+        absent: Iterable[tuple[str, int]] = getattr(truth(clip.id), "absent", ())
+    except DataMissingError:
+        return {}
+    annotated = frozenset(clip.annotated_indices()) if absent else frozenset()
+    by_target: dict[str, set[str]] = {}
+    for target, index in absent:
+        if index in annotated:
+            by_target.setdefault(target, set()).add(clip.frames[index])
+    return {each.id: frozenset(by_target[each.target]) for each in expressions if each.target in by_target}
 
 
 @dataclass
@@ -151,6 +187,7 @@ class Layout:
     surplus_files: list[str]
     json_files: list[str]
     run_files: list[str]
+    misnamed_runs: dict[str, None]
 
 
 def find_root(found: Iterable[Folder], names: Names) -> tuple[tuple[str, ...] | None, dict[tuple[str, ...], int]]:
@@ -218,7 +255,7 @@ def sort_out(
     found: Iterable[Folder], root: tuple[str, ...], rivals: dict[tuple[str, ...], int], names: Names
 ) -> Layout:
     """Give every file under ``root`` to the clip and form it belongs to."""
-    layout = Layout(root, rivals, {}, {}, [], [], [])
+    layout = Layout(root, rivals, {}, {}, [], [], [], {})
     for folder in found:
         if folder.parts[: len(root)] != root:
             layout.surplus_files += [name for _, _, name in folder.files]
@@ -230,6 +267,8 @@ def sort_out(
         at = names.clip_at(rest)
         if at is None:
             _outside(folder, lead, rest, names, layout)
+        elif lead not in ("", _ANNOTATIONS) and not _RUN.fullmatch(lead):
+            layout.misnamed_runs.setdefault(lead, None)
         else:
             clip, count = at
             _inside(folder, lead, clip, rest[count:], layout)
@@ -302,7 +341,7 @@ def _inside(folder: Folder, lead: str, clip: ClipNames, rest: tuple[str, ...], l
             claim = _claim(layout, clip.id, "arrays", path)
             claim.parts[(stem, suffix)] = {"": name}
             claim.exact += stem in clip.by_name
-        elif known and stem in clip.frames.index and stem not in pictures and suffix in _WRONG:
+        elif known and stem in clip.frames.wanted and stem not in pictures and suffix in _WRONG:
             wrong[stem] = (_WRONG[suffix], name)
         else:
             layout.surplus_files.append(name)

@@ -121,7 +121,8 @@ class PictureSource:
 class IdRun:
     """One file per frame that answers several expressions: pixel value to expression id.
 
-    ``values`` is empty for binary files, which answer the one expression ``binary``.
+    ``binary``: the one expression that binary files answer; with ``values`` only grey ones are binary, those
+    with a palette hold ids.
     """
 
     files: Mapping[int, str]
@@ -155,7 +156,7 @@ class IdSource:
         masks: dict[str, Mask | None] = {}
         for run in self.runs:
             name = run.files.get(index)
-            if run.binary:
+            if run.binary and not run.values:
                 masks[run.binary] = read_binary(self.archive, name, self.size, self.findings) if name else None
             else:
                 masks |= self._split(run, name)
@@ -168,6 +169,8 @@ class IdSource:
             return nothing
         assert name
         try:
+            if run.binary and png.header(data).colour != png.PALETTE:
+                return {run.binary: Mask.from_bits(png.read_binary(data, self.size), self.size)}
             ids = png.read_ids(data, self.size)
         except png.PngError as error:
             _blame(data, name, self.size, error, self.findings)

@@ -109,6 +109,9 @@ KINDS: dict[str, tuple[str, str]] = {
 }
 """Code to (what, fix). Codes are stable; the order here is the order of reports."""
 
+UNSCORED = " On frames that are not annotated, which are never scored."
+"""Added to ``what`` of a fault that is a note because of its frame."""
+
 NOTES = frozenset({"surplus-clip", "surplus-expression", "surplus-frame", "surplus-file", "junk", "digest"})
 """Codes that are notes unless a place says otherwise."""
 
@@ -229,9 +232,13 @@ def _grouped(problems: Iterable[Problem], demoted: frozenset[str]) -> Report:
 
 
 class Findings:
-    """Collects places while something is read; :meth:`report` groups them."""
+    """Collects places while something is read; :meth:`report` groups them.
+
+    ``scored``: whether what is read now can be scored. What is found while it is False becomes a note.
+    """
 
     def __init__(self) -> None:
+        self.scored = True
         self._found: dict[tuple[str, Severity], Problem] = {}
         self._places: dict[tuple[str, Severity], list[str]] = {}
 
@@ -253,6 +260,8 @@ class Findings:
         count = len(places) if total is None else total
         if not count:
             return
+        if not self.scored and code not in NOTES and severity is None:
+            severity, what = "note", (what or KINDS[code][0]) + UNSCORED
         key: tuple[str, Severity] = (code, severity or ("note" if code in NOTES else "error"))
         known = self._found.get(key)
         if known is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,14 @@ MAX_RUN_BYTES = 1 << 24
 class ClipReader:
     """Reads the predictions of one clip, one frame at a time; picklable, opens its files on first use.
 
-    A mask that cannot be used never raises: it reads as None and stands in :attr:`problems`.
+    A mask that cannot be used never raises: it reads as None and stands in :attr:`problems`, as a note on a
+    frame that is not annotated.
     """
 
     def __init__(self, clip: Clip, expressions: tuple[str, ...], files: FileSet, entry: Entry | None) -> None:
         self.clip, self.expressions, self.files, self.entry = clip, expressions, files, entry
         self._findings = Findings()
+        self._scored = frozenset(clip.annotated_indices())
         self._source: Any = None
 
     def __getstate__(self) -> tuple[Any, ...]:
@@ -56,7 +58,9 @@ class ClipReader:
             return dict.fromkeys(self.expressions)
         if self._source is None:
             self._source = self.entry.open(self.files, self.clip, self._findings)
+        self._findings.scored = index in self._scored
         found = self._source.frame(index)
+        self._findings.scored = True
         return {expression: found.get(expression) for expression in self.expressions}
 
     @property
@@ -84,7 +88,6 @@ class Submission:
     problems: Report
     name: str | None = None
     run: Mapping[str, Any] | None = None
-    runs: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
     def reader(self, clip: str) -> ClipReader:
         """A reader for one clip, small enough to be sent to a worker process."""
@@ -110,12 +113,19 @@ def open_submission(path: Path, benchmark: Benchmark) -> Submission:
     by_clip: dict[str, list[str]] = {clip: [] for clip in benchmark.clips}
     for expression in benchmark.expressions:
         by_clip[expression.clip].append(expression.id)
-    runs = _runs(files, layout, findings)
+    run = _run(files, layout, findings)
     _read_json(files, layout, names, findings)
     entries: dict[str, Entry] = {}
     forms: set[str] = set()
+    if layout.misnamed_runs:
+        findings.extend(
+            "layout",
+            list(layout.misnamed_runs),
+            what="Runs whose folder has no proper number.",
+            fix="name the folders anno_0, anno_1, ... without leading zeros, one for each run",
+        )
     if _report_root(layout, files, benchmark, findings):
-        joiner = Joiner(benchmark, findings)
+        joiner = Joiner(benchmark, names.single, findings)
         for clip in benchmark.clips.values():
             if not by_clip[clip.id]:
                 continue
@@ -127,7 +137,7 @@ def open_submission(path: Path, benchmark: Benchmark) -> Submission:
         _report_rest(layout, benchmark, findings)
     if files.junk:
         findings.extend("junk", [], files.junk)
-    method = runs[0].get("method") if runs else None
+    method = run.get("method") if run is not None else None
     name = method.get("name") if isinstance(method, dict) else None
     return Submission(
         files=files,
@@ -138,8 +148,7 @@ def open_submission(path: Path, benchmark: Benchmark) -> Submission:
         entries=entries,
         problems=findings.report(),
         name=name if isinstance(name, str) and ID.fullmatch(name) else None,
-        run=runs[0] if runs else None,
-        runs=tuple(runs),
+        run=run,
     )
 
 
@@ -169,9 +178,9 @@ def _read_json(files: FileSet, layout: Layout, names: Names, findings: Findings)
                 layout.surplus_clips.update(dict.fromkeys(lists))
 
 
-def _runs(files: FileSet, layout: Layout, findings: Findings) -> list[Mapping[str, Any]]:
-    """Run files, ``run.json`` first; those of shards must come from one run."""
-    runs: list[Mapping[str, Any]] = []
+def _run(files: FileSet, layout: Layout, findings: Findings) -> Mapping[str, Any] | None:
+    """The first run file, ``run.json`` before others; those of shards must come from one run."""
+    first: Mapping[str, Any] | None = None
     for file in sorted(layout.run_files, key=lambda name: (not name.endswith("run.json"), name)):
         try:
             record = parse_json(files.read(file, MAX_RUN_BYTES), shown(file))
@@ -179,12 +188,12 @@ def _runs(files: FileSet, layout: Layout, findings: Findings) -> list[Mapping[st
             findings.add("json", error.where[0])
             continue
         if isinstance(record, dict) and record.get("schema") == RUN_SCHEMA:
-            runs.append(record)
-            if record.get("key") != runs[0].get("key"):
+            first = first or record
+            if record.get("key") != first.get("key"):
                 findings.add("header", f"{shown(file)}: it belongs to another run than the other run files")
         else:
             layout.surplus_files.append(file)
-    return runs
+    return first
 
 
 def _report_root(layout: Layout, files: FileSet, benchmark: Benchmark, findings: Findings) -> bool:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from refvps.predictions.problems import MISSING_CODES, Report
 from refvps.predictions.submission import ClipReader, Submission, open_submission
 from refvps.types import Benchmark
+from refvps.workers import workers
 
 
 def validate(
@@ -20,7 +19,8 @@ def validate(
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Open a submission and decode every mask of every frame, also of frames that are not annotated.
+    """Open a submission and decode every mask of every frame; what is wrong on frames that are not annotated, and
+    so never scored, is noted.
 
     ``missing``: "zero" reports what is missing as notes. ``progress`` is called with (clips done, clips in
     all). The report does not depend on ``jobs``.
@@ -37,26 +37,27 @@ def validate_clips(
     """What is wrong with the masks of each clip, in benchmark order."""
     readers = [submission.reader(clip) for clip in submission.clips if clip in submission.entries]
     total = len(readers)
-    if jobs <= 1 or total < 2:
-        return list(_counted(map(validate_reader, readers), total, progress))
-    with ProcessPoolExecutor(min(jobs, total), mp_context=multiprocessing.get_context("spawn")) as pool:
-        return list(_counted(pool.map(validate_reader, readers), total, progress))
+    reports: list[Report] = []
 
-
-def _counted(reports: Iterable[Report], total: int, progress: Callable[[int, int], None] | None) -> Iterable[Report]:
-    for done, report in enumerate(reports, start=1):
+    def take(report: Report) -> None:
+        reports.append(report)
         if progress is not None:
-            progress(done, total)
-        yield report
+            progress(len(reports), total)
 
-
-def validate_clip(submission: Submission, clip: str) -> Report:
-    """What is wrong with the masks of one clip."""
-    return validate_reader(submission.reader(clip))
+    if jobs <= 1 or total < 2:
+        for reader in readers:
+            take(validate_reader(reader))
+        return reports
+    with workers(min(jobs, total), lambda: f"{len(reports):,} of {total:,} clips were read") as pool:
+        for report in pool.map(validate_reader, readers):
+            take(report)
+    return reports
 
 
 def validate_reader(reader: ClipReader) -> Report:
     """Decode every mask of one clip; a reader travels to a worker process, a submission need not."""
-    for index in range(len(reader.clip.frames)):
+    annotated = reader.clip.annotated_indices()
+    others = sorted(set(range(len(reader.clip.frames))).difference(annotated))
+    for index in (*annotated, *others):  # the former as a scorer reads them: nothing else may be in their way
         reader.frame(index)
     return reader.problems

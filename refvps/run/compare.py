@@ -77,6 +77,8 @@ def alike(results: Sequence[Result]) -> tuple[list[tuple[Row, ...]], Rules, str,
         rows = _same_rows([result.rows for result in results])
         return rows, replace(first.rules, metrics=tuple(common)), first.signature, ()
     tables = [result.counts() for result in results]
+    for table in tables:
+        table.check_complete()
     tables, notes = _shared_clips(tables, [result.name for result in results])
     missing = "zero" if any(table.missing for table in tables) else first.rules.missing
     rules = replace(first.rules, metrics=first.rules.metrics, missing=missing)
@@ -130,7 +132,7 @@ def _scorable(tables: Sequence[Counts], rules: Rules) -> tuple[tuple[str, ...], 
 
 
 def _same_rows(tables: Sequence[tuple[Row, ...]]) -> list[tuple[Row, ...]]:
-    keys = [tuple((row.clip, row.expression, row.target) for row in rows) for rows in tables]
+    keys = [tuple((row.clip, row.expression, row.target, row.frames) for row in rows) for rows in tables]
     if any(key != keys[0] for key in keys):
         raise UsageError(
             "These results do not score the same expressions.",
@@ -223,7 +225,7 @@ def _ranks(
         units = [score.units(table, metric, rules.average) for table in rows]
         better = METRICS[metric].better
         same = len({tuple(unit.key for unit in table) for table in units}) == 1
-        if better == "-" or not same or len({unit.group for unit in units[0]}) < 2:
+        if rules.draws < 1 or better == "-" or not same or len({unit.group for unit in units[0]}) < 2:
             continue
         ranges = stats.rank_ranges(
             [score.sample_of(table) for table in units],

@@ -235,7 +235,14 @@ def table(benchmark: Benchmark, results: Mapping[str, ClipCounts], boundary: Bou
             benchmark={"name": benchmark.name, "version": benchmark.version, "digest": benchmark.digest},
             clips=tuple(
                 ClipEntry(
-                    c.id, c.size, c.fps, c.annotation_fps, len(c.frames), c.group, benchmark.clip_digests.get(c.id, "")
+                    c.id,
+                    c.size,
+                    c.fps,
+                    c.annotation_fps,
+                    len(c.frames),
+                    c.annotated_indices(),
+                    c.group,
+                    benchmark.clip_digests.get(c.id, ""),
                 )
                 for c in benchmark.clips.values()
             ),
@@ -246,6 +253,7 @@ def table(benchmark: Benchmark, results: Mapping[str, ClipCounts], boundary: Bou
             targets=targets,
             columns={name: np.ascontiguousarray(rows[:, k]) for k, name in enumerate(names)},
             boundary=asdict(boundary) if boundary else None,
+            notes=tuple(benchmark.notes),
             **extra,
         )
     )

@@ -6,18 +6,15 @@ are sufficient: every score, filter, average, interval and plot is computed from
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refvps.errors import InputError, UsageError
-from refvps.files import canonical_json, parse_json, sha256, write_atomic
+from refvps.files import canonical_json, sha256
 from refvps.metrics.catalogue import Series
 from refvps.metrics.region import IgnoreRule
 
@@ -28,20 +25,23 @@ SCORED, MISSING, NOT_ANNOTATED = 0, 1, 2
 KEYS = ("clip", "expression", "target", "frame", "state")
 AREAS = ("both", "prediction", "target_area", "prediction_ignore", "ignore")
 EDGES = ("edge_prediction", "edge_target", "edge_prediction_matched", "edge_target_matched")
-_MAX_BYTES = 1 << 31
 
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class ClipEntry:
-    """What scoring needs to know of a clip: size (height, width), rates, group, number of frames, digest."""
+    """What scoring needs to know of a clip: size (height, width), rates, frames, annotated ones, group, digest.
+
+    ``annotated`` holds the positions of the annotated frames, so that a table can say what it lacks.
+    """
 
     id: str
     size: tuple[int, int]
     fps: float
     annotation_fps: float
     frames: int
+    annotated: tuple[int, ...]
     group: str
     digest: str
 
@@ -77,6 +77,7 @@ class Counts:
     columns: Mapping[str, Ints]
     boundary: Mapping[str, Any] | None = None
     method: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.columns["clip"])
@@ -98,7 +99,16 @@ class Counts:
             "benchmark": dict(self.benchmark),
             "boundary": None if self.boundary is None else dict(self.boundary),
             "clips": [
-                [c.id, list(c.size), float(c.fps), float(c.annotation_fps), c.frames, c.group, c.digest]
+                [
+                    c.id,
+                    list(c.size),
+                    float(c.fps),
+                    float(c.annotation_fps),
+                    c.frames,
+                    list(c.annotated),
+                    c.group,
+                    c.digest,
+                ]
                 for c in self.clips
             ],
             "expressions": [
@@ -106,7 +116,32 @@ class Counts:
             ],
             "targets": [list(t) for t in self.targets],
             "columns": list(self.columns),
+            "notes": list(self.notes),
         }
+
+    def check_complete(self) -> None:
+        """Raise InputError unless every expression has one row per annotated frame of its clip.
+
+        A part of a table (a shard) can be merged with the others, but never scored as if it were the whole.
+        """
+        by_id = {clip.id: np.array(clip.annotated, dtype=np.int64) for clip in self.clips}
+        expression, target, frame = (self.columns[name] for name in ("expression", "target", "frame"))
+        pair = expression * max(1, len(self.targets)) + target
+        starts = np.flatnonzero(np.r_[True, pair[1:] != pair[:-1]]) if len(pair) else np.zeros(0, np.int64)
+        seen: set[int] = set()
+        partial: list[int] = []
+        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(pair)], strict=True):
+            which = int(expression[start])
+            seen.add(which)
+            if not np.array_equal(frame[start:stop], by_id[self.expressions[which].clip]):
+                partial.append(which)
+        lacking = sorted({*partial, *(set(range(len(self.expressions))) - seen)})
+        if lacking:
+            raise InputError(
+                "These counts are only a part of the benchmark.",
+                where=[f"{self.expressions[k].clip}/{self.expressions[k].id}: frames are not there" for k in lacking],
+                fix="merge all parts, or evaluate the predictions again",
+            )
 
     def sha256(self) -> str:
         """Hash over the names and the columns as little-endian int64: equal exactly when the tables are."""
@@ -213,106 +248,3 @@ def select(counts: Counts, keep: Iterable[str]) -> Counts:
         targets=tuple(counts.targets[k] for k in targets),
         columns=columns,
     )
-
-
-def write_counts(counts: Counts, path: Path) -> bytes:
-    """Write a ``.counts.npz`` (readable by ``numpy.load`` without pickle), atomically; returns its bytes."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        names = {**counts.names(), "method": dict(counts.method)}
-        arrays: dict[str, NDArray[Any]] = {"names": np.frombuffer(canonical_json(names), dtype=np.uint8)}
-        for name, column in counts.columns.items():
-            low, high = (int(column.min()), int(column.max())) if len(column) else (0, 0)
-            fits = np.iinfo(np.int32).min <= low and high <= np.iinfo(np.int32).max
-            arrays[name] = column.astype("<i4" if fits else "<i8")
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, array, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED)
-    data = stream.getvalue()
-    write_atomic(path, data)
-    return data
-
-
-def read_counts(path: Path) -> Counts:
-    """Read and check a ``.counts.npz`` from anyone; raises InputError when anything in it cannot be."""
-    if not path.is_file():
-        raise InputError("There is no counts file.", where=[str(path)], fix="keep .counts.npz beside the result")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if sum(member.file_size for member in members) > _MAX_BYTES or len(members) > 64:
-                raise ValueError("it is too large")
-            arrays = {}
-            for member in members:
-                with archive.open(member) as stream:
-                    content = io.BytesIO(stream.read(member.file_size + 1))
-                arrays[member.filename.removesuffix(".npy")] = np.lib.format.read_array(content, allow_pickle=False)
-        return _checked(arrays, str(path))
-    except (ValueError, KeyError, TypeError, IndexError, EOFError, OSError, zipfile.BadZipFile, RuntimeError) as error:
-        raise InputError(
-            "A counts file cannot be used.",
-            where=[f"{path}: {str(error)[:200]}"],
-            fix="take the file from the result's author again, or evaluate the predictions again",
-        ) from error
-
-
-def _checked(arrays: dict[str, NDArray[Any]], name: str) -> Counts:
-    names = parse_json(arrays.pop("names").tobytes(), name)
-    if names["schema"] != SCHEMA:
-        raise ValueError(f"schema {names['schema']!r} is not {SCHEMA!r}")
-    wanted = [*KEYS, *AREAS, *(EDGES if names["boundary"] else ())]
-    if sorted(arrays) != sorted(wanted) or names["columns"] != wanted:
-        raise ValueError(f"columns {sorted(arrays)} are not {sorted(wanted)}")
-    lengths = {array.shape for array in arrays.values()}
-    if len(lengths) != 1 or len(next(iter(lengths))) != 1:
-        raise ValueError("columns differ in length")
-    if any(array.dtype.kind != "i" for array in arrays.values()):
-        raise ValueError("columns must be signed integers")
-    counts = Counts(
-        benchmark={key: str(value) for key, value in names["benchmark"].items()},
-        clips=tuple(
-            ClipEntry(str(i), (int(s[0]), int(s[1])), float(f), float(a), int(n), str(g), str(d))
-            for i, s, f, a, n, g, d in names["clips"]
-        ),
-        expressions=tuple(
-            ExpressionEntry(str(c), str(i), str(x), str(t), str(k), tuple(map(str, cs)), str(a))
-            for c, i, x, t, k, cs, a in names["expressions"]
-        ),
-        targets=tuple((str(c), str(t)) for c, t in names["targets"]),
-        columns={key: arrays[key].astype(np.int64) for key in wanted},
-        boundary=names["boundary"],
-        method=names.get("method", {}),
-    )
-    _check_ranges(counts)
-    return assemble(counts)
-
-
-def _check_ranges(counts: Counts) -> None:
-    column = counts.columns
-    if not len(counts):
-        return
-    for name, table in (("clip", counts.clips), ("expression", counts.expressions), ("target", counts.targets)):
-        if column[name].min() < 0 or column[name].max() >= len(table):
-            raise ValueError(f"a row names {name} {int(column[name].max())} of {len(table)}")
-    ids = {clip.id: k for k, clip in enumerate(counts.clips)}
-    if (column["clip"] != np.array([ids[e.clip] for e in counts.expressions])[column["expression"]]).any():
-        raise ValueError("a row names an expression of another clip")
-    if (column["clip"] != np.array([ids[t[0]] for t in counts.targets])[column["target"]]).any():
-        raise ValueError("a row names a target of another clip")
-    pixels = np.array([clip.size[0] * clip.size[1] for clip in counts.clips])[column["clip"]]
-    both, p, g, pi, i = (column[name] for name in AREAS)
-    possible = (
-        (column["frame"] >= 0)
-        & (column["frame"] < np.array([clip.frames for clip in counts.clips])[column["clip"]])
-        & np.isin(column["state"], (SCORED, MISSING, NOT_ANNOTATED))
-        & (both >= 0) & (pi >= 0) & (both <= g) & (pi <= i) & (both + pi <= p) & (g + i <= pixels)
-        & (p - both - pi <= pixels - g - i)
-        & ((column["state"] == SCORED) | ((p == 0) & (both == 0) & (pi == 0)))
-    )  # fmt: skip
-    if counts.boundary is not None:
-        n_p, n_g, m_p, m_g = (column[name] for name in EDGES)
-        possible &= (m_p >= 0) & (m_g >= 0) & (m_p <= n_p) & (m_g <= n_g) & (n_p <= pixels) & (n_g <= pixels)
-    if not possible.all():
-        row = int(np.flatnonzero(~possible)[0])
-        raise ValueError(f"row {row} holds impossible counts: { {k: int(v[row]) for k, v in column.items()} }")

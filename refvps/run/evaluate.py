@@ -11,9 +11,13 @@ from refvps.errors import UsageError
 from refvps.predictions.problems import MISSING_CODES, Report
 from refvps.predictions.submission import Submission, open_submission
 from refvps.run.count import Progress, count
-from refvps.run.counts import Counts, read_counts, select
+from refvps.run.counts import Counts, select
+from refvps.run.counts_file import read_counts
 from refvps.run.score import check_metrics, score
 from refvps.types import ID, Benchmark, Method, Rules, Scores
+
+RUN_FIELDS = ("schema", "method", "seed", "key", "benchmark")
+"""What a result repeats of a run file."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,13 @@ def evaluate_submission(
     report = Report.merge([report, masks])
     report.raise_for_errors()
     counts = replace(without_clips(counts, without), method={"name": maker.name})
-    scores = score(counts, rules, method=maker, notes=benchmark.notes)
-    inputs = {"predictions": str(path), "layout": submission.layout, "run": submission.run}
+    scores = score(counts, rules, method=maker)
+    inputs = {
+        "predictions": _shown(path),
+        "layout": submission.layout,
+        "run": {key: value for key, value in (submission.run or {}).items() if key in RUN_FIELDS},
+        "problems": report.to_dict()["problems"],
+    }
     return Evaluation(scores, counts, rules, report, inputs)
 
 
@@ -81,7 +90,13 @@ def evaluate_counts(path: Path, rules: Rules, *, method: str | None = None, with
     counts = without_clips(read_counts(path), without)
     name = method or str(counts.method.get("name") or path.name.removesuffix(".counts.npz"))
     counts = replace(counts, method={"name": name})
-    return Evaluation(score(counts, rules, method=Method(name)), counts, rules, Report(()), {"counts": str(path)})
+    scores = score(counts, rules, method=Method(name))
+    return Evaluation(scores, counts, rules, Report(()), {"counts": _shown(path)})
+
+
+def _shown(path: Path) -> str:
+    """A path as text that any JSON file can hold."""
+    return str(path).encode("utf-8", "replace").decode("utf-8")
 
 
 def without_clips(counts: Counts, clips: Iterable[str]) -> Counts:
@@ -92,7 +107,8 @@ def without_clips(counts: Counts, clips: Iterable[str]) -> Counts:
     known = {clip.id for clip in counts.clips}
     if unknown := sorted(gone - known):
         raise UsageError("There is no such clip to leave out.", where=unknown, fix="check the clip ids")
-    return select(counts, known - gone)
+    note = "left out: " + ", ".join(sorted(gone))
+    return replace(select(counts, known - gone), notes=(*counts.notes, note))
 
 
 def evaluate(benchmark: Benchmark | str, predictions: str | Path, **options: Any) -> Scores:

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from refvps.errors import InputError, UsageError
-from refvps.files import canonical_json, read_json, write_atomic
-from refvps.run.counts import Counts, read_counts, write_counts
+from refvps.files import canonical_json, locked, read_json, remove_leftovers, sha256, write_atomic
+from refvps.home import home
+from refvps.metrics import METRICS
+from refvps.run.counts import Counts
+from refvps.run.counts_file import read_counts, write_counts
+from refvps.run.signature import parse
 from refvps.types import Estimate, Row, Rules, Scores, check_id
 
 SCHEMA = 1
@@ -129,31 +133,54 @@ def write_result(
 ) -> tuple[Path, dict[str, Any]]:
     """Write a result; returns its path and content.
 
-    The same result again is a no-op; another one under the same name raises UsageError unless ``force``.
-    The counts are written first, so a result file always has its counts.
+    The same result again is a no-op, which also mends a counts file that a killed run left behind;
+    another one under the same name raises UsageError unless ``force``. The counts are written first, so a
+    result file always has its counts. Names that could leave ``out`` are refused.
     """
-    check_id(scores.method.name, "method")
+    for kind, name in (("method", scores.method.name), ("benchmark", scores.benchmark["name"])):
+        check_id(name, kind)
+    check_id(scores.benchmark["version"], "benchmark version")
     folder = out / f"{scores.benchmark['name']}@{scores.benchmark['version']}"
     path = folder / f"{scores.method.name}.json"
     counts_path = folder / f"{scores.method.name}.counts.npz"
     data = to_dict(scores, rules, counts_path.name)
-    if path.exists():
-        try:
-            old: Any = read_json(path)
-        except InputError:
-            old = {}
-        if isinstance(old, dict) and _stable(old) == _stable(data) and counts_path.is_file():
-            return path, old
-        if not force:
+    with locked(home() / "locks" / sha256(str(path.resolve()).encode("utf-8", "replace"))[:32]):
+        for leftover in (path, counts_path):
+            remove_leftovers(leftover)
+        there = _counts_sha256(counts_path)
+        old = _old(path)
+        same = old is not None and _stable(old) == _stable(data)
+        if same and there == scores.counts_sha256:
+            return path, dict(old or {})
+        foreign = path.exists() if old is not None else path.exists() or there not in (None, scores.counts_sha256)
+        if foreign and not same and not force:
             raise UsageError(
                 "Another result is already there.",
-                where=[str(path)],
+                where=[str(path if path.exists() else counts_path)],
                 fix="pass --force to replace it, or --method NAME or --out DIR to keep both",
             )
-    data = {**data, "environment": environment(), "inputs": dict(inputs or {}), "timings": dict(timings or {})}
-    write_counts(counts, counts_path)
-    write_atomic(path, dump(data).encode("utf-8"))
+        data = {**data, "environment": environment(), "inputs": dict(inputs or {}), "timings": dict(timings or {})}
+        text = dump(data).encode("utf-8")  # before anything is written
+        write_counts(counts, counts_path)
+        write_atomic(path, text)
     return path, data
+
+
+def _old(path: Path) -> dict[str, Any] | None:
+    """The result that is there already, or None where there is none that can be read."""
+    try:
+        data = read_json(path) if path.exists() else None
+    except InputError:
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _counts_sha256(path: Path) -> str | None:
+    """The hash of the counts that are there already: None without a file, "" for one that is broken."""
+    try:
+        return read_counts(path).sha256() if path.exists() else None
+    except InputError:
+        return ""
 
 
 def schema() -> dict[str, Any]:
@@ -177,4 +204,35 @@ def read_result(path: Path) -> Result:
             where=[f"{path}: {place}: {error.message[:200]}"],
             fix="name a .json file that refvps evaluate wrote",
         )
-    return Result(path, data)
+    result = Result(path, data)
+    wrong = _contradictions(result)
+    if wrong:
+        raise InputError(
+            "A result file contradicts itself.",
+            where=[f"{path}: {reason}" for reason in wrong],
+            fix="take the file from its author again, or evaluate again",
+        )
+    return result
+
+
+def _contradictions(result: Result) -> list[str]:
+    """Where rules, signature and rows of a result disagree."""
+    rules, fields = result.rules, parse(result.signature)
+    said = {
+        "refvps": "+".join(rules.metrics),
+        "avg": rules.average,
+        "ign": rules.ignore,
+        "miss": rules.missing,
+        "ci": f"{100 * rules.confidence:g}%,{rules.draws},seed{rules.seed},group",
+    }
+    if "bth" in fields:
+        said["bth"] = f"{rules.bound_th:g}"
+    wrong = [
+        f"signature {key}:{fields.get(key)}, rules say {value}"
+        for key, value in said.items()
+        if fields.get(key) != value
+    ]
+    wrong += [f"{name!r} is no metric" for name in rules.metrics if name not in METRICS]
+    lacking = [row for row in result.rows if set(row.values) != set(rules.metrics)]
+    wrong += [f"row {row.clip}/{row.expression} does not hold the metrics of the rules" for row in lacking]
+    return wrong

@@ -65,15 +65,18 @@ def rows_of(counts: Counts, rules: Rules, metrics: Sequence[str]) -> tuple[Row, 
 
 
 def units(rows: Sequence[Row], metric: str, average: str) -> list[Unit]:
-    """The units that ``average`` takes the mean over; rows where the metric is undefined are left out."""
+    """The units that ``average`` takes the mean over; rows where the metric is undefined are left out.
+
+    A unit is a clip, a (clip, target) or a (clip, concept), with the mean over its expressions.
+    """
     defined = [(row, value) for row in rows if (value := row.values[metric]) is not None]
-    if average == "frame>object":
-        return [Unit((row.clip, row.expression, row.target), row.group, "", value) for row, value in defined]
-    buckets: dict[tuple[str, ...], list[tuple[Row, float]]] = {}
+    buckets: dict[tuple[str, str], list[tuple[Row, float]]] = {}
     for row, value in defined:
-        buckets.setdefault((row.clip, row.concept if average == "frame>clip>concept" else ""), []).append((row, value))
+        part = {"frame>object": row.target, "frame>clip>concept": row.concept}.get(average, "")
+        buckets.setdefault((row.clip, part), []).append((row, value))
+    by_class = average == "frame>clip>concept"
     return [
-        Unit(key, members[0][0].group, key[1], stats.exact_mean([value for _, value in members]))
+        Unit(key, members[0][0].group, key[1] if by_class else "", stats.exact_mean([value for _, value in members]))
         for key, members in buckets.items()
     ]
 
@@ -84,8 +87,8 @@ def sample_of(chosen: Sequence[Unit]) -> stats.Sample:
 
 
 def estimate(rows: Sequence[Row], metric: str, rules: Rules) -> Estimate:
-    """One number with its interval. A metric over several frames is undefined once a frame is missing."""
-    if METRICS[metric].spans_frames and any(row.missing for row in rows):
+    """One number with its interval; undefined where the metric needs every frame and one is missing."""
+    if METRICS[metric].needs_complete and any(row.missing for row in rows):
         return UNDEFINED  # else a submission that leaves its shaky clips out would look steadier
     chosen = units(rows, metric, rules.average)
     return stats.estimate(sample_of(chosen), draws=rules.draws, seed=rules.seed, confidence=rules.confidence)
@@ -116,6 +119,7 @@ def score(counts: Counts, rules: Rules, *, method: Method | None = None, notes: 
         )
     if not len(counts):
         raise InputError("There is nothing to score.", where=[counts.benchmark["name"]], fix="check the benchmark")
+    counts.check_complete()
     if counts.missing and rules.missing == "error":
         raise InputError(
             f"{counts.missing:,} frames have no prediction.",
@@ -138,7 +142,7 @@ def score(counts: Counts, rules: Rules, *, method: Method | None = None, notes: 
         concepts.setdefault(row.concept, []).append(k)
         for family in categories[row.clip, row.expression]:
             families.setdefault(family, []).append(k)
-    said = list(notes)
+    said = [*counts.notes, *notes]
     if counts.missing:
         said.append(f"incomplete: {counts.missing:,} of {len(counts):,} frames have no prediction and score 0")
     if "+" in rate(counts) and any(METRICS[name].spans_frames for name in metrics):

@@ -19,24 +19,43 @@ def frames_of(folder: Path) -> list[Path]:
 
 
 def davis_clip(task):
-    """J (and F) of a clip as davis2017-evaluation computes it: float64 stacks [T, H, W], Ignore by masking."""
-    root, form, clip, contour = task
-    from PIL import Image
+    """J (and F) of a clip as davis2017-evaluation computes it, one run per expression.
 
-    labels = np.stack([np.array(Image.open(path)) for path in frames_of(root / "source" / "masks" / clip)])
-    truth, void = (labels == 1).astype(np.float64), labels == 255
+    The tool knows no expressions, so each is a run of its own that reads the ground truth again; masks
+    become float64 stacks [T, H, W], are compared with a stack of ids [objects, T, H, W], and Ignore is
+    removed from whole stacks.
+    """
+    root, form, clip, contour = task
     found = []
     for e in range(4):
-        stack = np.zeros(truth.shape)
-        for t, path in enumerate(frames_of(root / form / clip / str(e))):
-            stack[t] = np.array(Image.open(path)) > 0
-        a, b = truth.astype(bool), stack.astype(bool)
-        inters = np.sum(b & a & np.logical_not(void), axis=(-2, -1))
+        labels = davis_stack(frames_of(root / "source" / "masks" / clip))
+        void = labels == 255
+        labels[void] = 0
+        a = davis_objects(labels)[0]
+        b = davis_objects(davis_stack(frames_of(root / form / clip / str(e))) > 0)[0]
+        inters = np.sum((b & a) & np.logical_not(void), axis=(-2, -1))
         union = np.sum((b | a) & np.logical_not(void), axis=(-2, -1))
         j = np.where(union == 0, 1.0, inters / np.maximum(union, 1))
         f = [davis_f(b[t], a[t], void[t]) for t in range(len(b))] if contour else []
         found.append((j, f))
     return found
+
+
+def davis_stack(paths):
+    """All frames of a track as float64 [T, H, W]."""
+    from PIL import Image
+
+    first = np.array(Image.open(paths[0]))
+    stack = np.zeros((len(paths), *first.shape))
+    for t, path in enumerate(paths):
+        stack[t] = np.array(Image.open(path))
+    return stack
+
+
+def davis_objects(stack):
+    """Binary masks [objects, T, H, W] of ids 1 to 1, by comparing with a stack of ids."""
+    ids = np.ones((1, *stack.shape)) * np.arange(1, 2)[:, None, None, None]
+    return (ids == stack[None, ...]) > 0
 
 
 def davis_f(prediction, target, void, bound_th=0.008):
