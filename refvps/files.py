@@ -63,7 +63,8 @@ def parse_json(data: bytes, name: str) -> Any:
     """Parse JSON from an untrusted file.
 
     Refuses NaN and Infinity (also numbers that overflow), duplicate keys, absurd nesting, integers of more
-    than 40 digits, lone surrogates and anything that is not UTF-8; raises :class:`~refvps.errors.InputError` naming ``name``.
+    than 40 digits, lone surrogates and anything that is not UTF-8; raises :class:`~refvps.errors.InputError`
+    naming ``name``.
     """
 
     def finite(token: str) -> float:

@@ -140,7 +140,11 @@ class Prediction:
 
 
 class Truth(Protocol):
-    """Ground truth of one clip, read frame by frame in a worker process; must be picklable."""
+    """Ground truth of one clip, read frame by frame in a worker process; must be picklable.
+
+    A truth may have ``absent``, a set of (target, frame index) of annotated frames on which a target is not
+    annotated, known without decoding; no prediction is asked for there.
+    """
 
     def frame(self, index: int) -> tuple[Mapping[str, Mask | None], Mask | None]:
         """Targets by key (None: not annotated) and the Ignore mask of frame ``index`` of the clip."""

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import multiprocessing
+import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from typing import Any
 
 from refvps.errors import RefvpsError
+
+
+class _Pool(ProcessPoolExecutor):
+    """Knows its futures: ``cancel_futures`` of a pool that nobody refers to any more has no effect (CPython)."""
+
+    def __init__(self, jobs: int) -> None:
+        super().__init__(jobs, mp_context=multiprocessing.get_context("spawn"))
+        self._futures: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
+
+    def submit(self, function: Any, /, *args: Any, **options: Any) -> Future[Any]:
+        future = super().submit(function, *args, **options)
+        self._futures.add(future)
+        return future
+
+    def abandon(self) -> None:
+        """Cancel what has not begun, and do not wait for what has."""
+        for future in list(self._futures):
+            future.cancel()
+        self.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager
@@ -17,11 +38,11 @@ def workers(jobs: int, state: Callable[[], str] | None = None) -> Iterator[Execu
 
     Raises RefvpsError when a worker dies; ``state()`` then says how far the work had come.
     """
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    pool = _Pool(jobs)
     try:
         yield pool
     except BaseException as error:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.abandon()
         if not isinstance(error, BrokenProcessPool):
             raise
         raise RefvpsError(

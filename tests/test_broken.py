@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from broken_submissions import CASES, Good
 from tiny import tiny_benchmark, tiny_masks
@@ -62,3 +64,23 @@ def test_the_good_one_is_scored(good, tmp_path, capsys):
         pred = good.export(tmp_path / layout, layout)
         assert run(capsys, "evaluate", "--pred", pred, "--out", tmp_path / "r", "--method", layout)[0] == 0
     assert run(capsys, "evaluate", "--pred", good.canonical(tmp_path / "c"), "--out", tmp_path / "r")[0] == 0
+
+
+@pytest.mark.parametrize("layout", ["tree", "anno", "annotations"])
+def test_frames_are_joined_by_name(good, tmp_path, capsys, layout):
+    """Without the frames that need no mask, every file stands at another position, and nothing changes."""
+    pred = good.export(tmp_path / layout, layout)
+    spare = {clip.id: set(clip.frames) - set(clip.annotated) for clip in good.benchmark.clips.values()}
+    gone = 0
+    scores = []
+    for k in range(2):
+        command = ("evaluate", "--pred", pred, "--out", tmp_path / f"r{k}", "--method", "m", "-j", 1, "--json")
+        code, text, _ = run(capsys, *command)
+        assert code == 0
+        scores.append({key: value for key, value in json.loads(text).items() if key in ("summary", "rows", "counts")})
+        for path in pred.rglob("*.png"):
+            if any(part in spare and path.stem in spare[part] for part in path.parts):
+                path.unlink()
+                gone += 1
+    assert gone
+    assert scores[0] == scores[1]

@@ -99,8 +99,8 @@ MUTANTS = {
     ),
     "TC survives missing frames": (
         "run/score.py",
-        "spans_frames and any(",
-        "spans_frames and not any(",
+        "needs_complete and any(",
+        "needs_complete and not any(",
         "test_score.py",
         "missing",
     ),
@@ -111,8 +111,8 @@ MUTANTS["frames are joined by position"] = (
     "predictions/join.py",
     "{index[stem]: name for stem, name in files.items() if stem in index}",
     "dict(enumerate(files.values()))",
-    "test_predictions.py",
-    "lists_of_annotated or frames_that_are_not or order_of_a_listing or every_layout",
+    "test_broken.py",
+    "joined_by_name",
 )
 
 

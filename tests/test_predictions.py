@@ -145,16 +145,18 @@ def test_binary_kinds_of_png_mean_the_same(mode: str, tmp_path: Path) -> None:
 
 
 def test_a_clip_with_one_expression_may_come_as_binary_frames(tmp_path: Path) -> None:
-    """Also in a colour that would be another id, and beside clips in another layout."""
-    folder = write(tmp_path / "preds", "tree")
+    """In any colour of a palette, as no clip here has ids; and beside clips in another layout."""
+    benchmark = tiny_benchmark(CLIPS[:2], tuple(each for each in EXPRESSIONS if each.clip != "flash"))
+    folder = write(tmp_path / "preds", "tree", benchmark)
     (folder / "ripple/r0").rename(tmp_path / "r0")
     for number, file in enumerate(sorted((tmp_path / "r0").iterdir())):
         ids = Image.fromarray((np.array(Image.open(file)) > 0).astype(np.uint8) * (number + 1))
         ids.putpalette([0] * 768)
         ids.save(folder / "ripple" / file.name)
-    submission = open_submission(folder, BENCHMARK)
+    submission = open_submission(folder, benchmark)
     assert submission.layout == "mixed"
-    assert_same(masks_of(submission, BENCHMARK), MASKS)
+    assert_same(masks_of(submission, benchmark), MASKS)
+    assert open_submission(folder, BENCHMARK).reader("ripple").frame(5)["r0"] is None  # there, 6 would be an id
 
 
 @pytest.mark.parametrize("layout", ["tree", "canonical", "anno-ids"])

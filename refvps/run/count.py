@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refvps.errors import RefvpsError
 from refvps.masks import boundary, rle
 from refvps.masks.mask import Mask
 from refvps.metrics import METRICS
@@ -32,6 +28,7 @@ from refvps.run.counts import (
     assemble,
 )
 from refvps.types import Benchmark, Clip, Expression, Rules, Truth
+from refvps.workers import workers
 
 Progress = Callable[[int, int], None]
 """Called with (masks done, masks in all)."""
@@ -162,18 +159,6 @@ def count_clip(task: ClipTask) -> ClipCounts:
     return ClipCounts(task.clip.id, values, task.reader.problems)
 
 
-@contextmanager
-def workers(jobs: int) -> Iterator[Executor]:
-    """A pool of spawned processes; a worker that dies raises, it never hangs."""
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
-
-
 def run_tasks(tasks: Iterable[ClipTask], jobs: int = 1, progress: Progress | None = None) -> dict[str, ClipCounts]:
     """Count clips, largest first, on ``jobs`` processes; the result does not depend on ``jobs``."""
     todo = sorted(tasks, key=lambda task: (-task.masks * task.clip.size[0] * task.clip.size[1], task.clip.id))
@@ -186,20 +171,15 @@ def run_tasks(tasks: Iterable[ClipTask], jobs: int = 1, progress: Progress | Non
             done += task.masks
             report(done, total)
         return results
-    try:
-        with workers(min(jobs, len(todo))) as pool:
-            sizes = {pool.submit(count_clip, task): task.masks for task in todo}
-            for future in as_completed(sizes):
-                result = future.result()
-                results[result.clip] = result
-                done += sizes[future]
-                report(done, total)
-    except BrokenProcessPool as error:
-        raise RefvpsError(
-            "A worker process died before it could answer.",
-            where=[f"{done:,} of {total:,} masks were counted; nothing was written"],
-            fix="it was killed, most likely for want of memory: run again with fewer --jobs",
-        ) from error
+    with workers(
+        min(jobs, len(todo)), lambda: f"{done:,} of {total:,} masks were counted; nothing was written"
+    ) as pool:
+        sizes = {pool.submit(count_clip, task): task.masks for task in todo}
+        for future in as_completed(sizes):
+            result = future.result()
+            results[result.clip] = result
+            done += sizes[future]
+            report(done, total)
     return results
 
 

@@ -1,6 +1,6 @@
 """The speed table: refvps against the incumbents and the physical limit, as ratios in one run.
 
-    python tests/bench/scoring.py [--full] [--out FILE]
+    python tests/bench/scoring.py [--full] [--bars B1,B2] [--out FILE]
 
 Writes the load to a temporary folder, runs whole processes, prints one table with the bars B1-B6, B8 and
 B9 and stores it as JSON with the machine named. Peers are timed on a part of the load, per mask.
@@ -134,7 +134,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--full", action="store_true", help="a whole Ref-VPS submission (57,720 masks)")
     parser.add_argument("--out", type=Path, default=HERE / "scoring.json")
+    parser.add_argument("--bars", default="", help="only these, for example B1,B2 (B6 stands for B6, B8 and B9)")
     options = parser.parse_args()
+
+    def wanted(bar: str) -> bool:
+        return not options.bars or bar in options.bars.split(",")
+
     clips, frames, part = (111, 130, 4) if options.full else (40, 60, 4)
     rows: list[dict] = []
 
@@ -154,11 +159,13 @@ def main() -> None:
         subprocess.run(register, env=bench.env, check=True)
         print(f"{bench.masks:,} masks; MB on disk: " + ", ".join(f"{k} {v:.0f}" for k, v in sizes.items()), flush=True)
         us: dict[str, float] = {}
-        us["rle"] = bench.ours("rle")
-        us["dense"] = bench.peer("dense", "rle", part=True)
-        row("B1", "RLE, J+TC: decoding to dense and numpy / refvps", us["dense"] / us["rle"], "x", 10, most=False)
-        us["davis J, 1 process"] = bench.peer("davis-j", "P8", jobs=1, part=True)
-        for form in ("own", "1bit", "P8"):
+        if wanted("B1"):
+            us["rle"] = bench.ours("rle")
+            us["dense"] = bench.peer("dense", "rle", part=True)
+            row("B1", "RLE, J+TC: decoding to dense and numpy / refvps", us["dense"] / us["rle"], "x", 10, most=False)
+        if wanted("B2") or wanted("B3"):
+            us["davis J, 1 process"] = bench.peer("davis-j", "P8", jobs=1, part=True)
+        for form in ("own", "1bit", "P8") if wanted("B2") else ():
             fast = form == "1bit"  # Pillow filters the rows of mode 1, which numba undoes
             name = f"{form}, numba" if fast else form
             us[name], us[f"limit {form}"] = bench.ours(form, fast=fast), bench.peer("inflate", form)
@@ -166,47 +173,31 @@ def main() -> None:
             us[f"{name}, 1 process"] = bench.ours(form, jobs=1, fast=fast)
             ratio = us["davis J, 1 process"] / us[f"{name}, 1 process"]
             row("B2", f"{name}, J+TC, 1 process: davis-style J / refvps", ratio, "x", 60, most=False)
-        for form in ("cv", "L"):
+        for form in ("cv", "L") if wanted("B3") else ():
             us[form], us[f"pillow {form}"] = bench.ours(form), bench.peer("pillow", form)
-            row(
-                "B3",
-                f"{form}, J+TC: refvps / decoding with Pillow",
-                us[form] / us[f"pillow {form}"],
-                "x",
-                1.15,
-                most=True,
-            )
+            ratio = us[form] / us[f"pillow {form}"]
+            row("B3", f"{form}, J+TC: refvps / decoding with Pillow", ratio, "x", 1.15, most=True)
             us[f"{form}, numba, 1 process"] = bench.ours(form, jobs=1, fast=True)
             ratio = us["davis J, 1 process"] / us[f"{form}, numba, 1 process"]
             row("B3", f"{form}, J+TC, numba, 1 process: davis-style J / refvps", ratio, "x", 25, most=False)
-        us["vos-benchmark J+F"] = bench.peer("vos", "P8", part=True)
-        us["davis J+F, 1 process"] = bench.peer("davis-jf", "P8", jobs=1, part=True)
-        us["P8 J+TC+F"] = bench.ours("P8", "J,TC,F")
-        us["rle J+TC+F"] = bench.ours("rle", "J,TC,F")
-        row(
-            "B4",
-            "P8, J+TC+F: vos-benchmark J+F / refvps",
-            us["vos-benchmark J+F"] / us["P8 J+TC+F"],
-            "x",
-            20,
-            most=False,
-        )
-        row(
-            "B4",
-            "RLE, J+TC+F: vos-benchmark J+F / refvps",
-            us["vos-benchmark J+F"] / us["rle J+TC+F"],
-            "x",
-            20,
-            most=False,
-        )
-    peak = {f"{form} {metrics}": memory(form, metrics) for form in ("P8", "rle") for metrics in ("J,TC", "J,F,TC")}
-    for what, value in peak.items():
-        row("B5", f"peak memory of a worker, 408 frames, {what}", value, "MB", 120, most=True)
-    small = small_things()
-    row("B6", "writing a prediction in the canonical form", small["write_ms"], "ms", 0.5, most=True)
-    row("B8", "10,000-draw bootstrap and sign flips, 111 clips", small["statistics_s"], "s", 0.15, most=True)
-    row("B9", "refvps --help, CPU", small["help_s"], "s", 0.2, most=True)
-    row("B9", "import refvps, CPU", small["import_s"], "s", 0.2, most=True)
+        if wanted("B4"):
+            us["vos-benchmark J+F"] = bench.peer("vos", "P8", part=True)
+            us["davis J+F, 1 process"] = bench.peer("davis-jf", "P8", jobs=1, part=True)
+            for form in ("P8", "rle"):
+                us[f"{form} J+TC+F"] = bench.ours(form, "J,TC,F")
+                ratio = us["vos-benchmark J+F"] / us[f"{form} J+TC+F"]
+                row("B4", f"{form}, J+TC+F: vos-benchmark J+F / refvps", ratio, "x", 20, most=False)
+    if wanted("B5"):
+        for form in ("P8", "rle"):
+            for metrics in ("J,TC", "J,F,TC"):
+                what = f"peak memory of a worker, 408 frames, {form} {metrics}"
+                row("B5", what, memory(form, metrics), "MB", 120, most=True)
+    if wanted("B6"):
+        small = small_things()
+        row("B6", "writing a prediction in the canonical form", small["write_ms"], "ms", 0.5, most=True)
+        row("B8", "10,000-draw bootstrap and sign flips, 111 clips", small["statistics_s"], "s", 0.15, most=True)
+        row("B9", "refvps --help, CPU", small["help_s"], "s", 0.2, most=True)
+        row("B9", "import refvps, CPU", small["import_s"], "s", 0.2, most=True)
     table = {
         "machine": machine(),
         "masks": bench.masks,
