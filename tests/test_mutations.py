@@ -85,8 +85,8 @@ MUTANTS = {
     ),
     "expressions are not averaged first": (
         "run/score.py",
-        'average == "frame>object"',
-        "True",
+        'get(average, "")',
+        "get(average, row.expression)",
         "test_score.py",
         "frame_expression_clip",
     ),
