@@ -95,3 +95,15 @@ def test_the_signature_in_the_readme_is_todays():
     shown = parse(next(line for line in README.splitlines() if line.startswith("refvps:")))
     now = parse(score(random_counts(), Rules()).signature)
     assert {k: v for k, v in shown.items() if k != "data"} == {k: v for k, v in now.items() if k != "data"}
+
+
+def test_the_speed_in_the_readme_is_the_measured_one():
+    import json
+
+    table = json.loads((ROOT / "tests" / "bench" / "scoring.json").read_text())
+    assert table["machine"]["cpu"]
+    measured = {row["what"]: f"{row['value']:.2f}" for row in table["rows"]}
+    quoted = re.findall(r"^\| (.*refvps.*) \| ([0-9.]+) \|$", README, re.MULTILINE)
+    assert len(quoted) >= 6
+    for what, value in quoted:
+        assert measured[what] == value
