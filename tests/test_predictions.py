@@ -290,6 +290,19 @@ def test_readers_are_small_and_travel(tmp_path: Path) -> None:
             assert np.array_equal(mask.array(), MASKS["flash", name][index])
 
 
+def test_a_reader_does_not_remember_the_bits_of_a_clip(tmp_path: Path) -> None:
+    Good(BENCHMARK, MASKS).canonical(tmp_path)
+    reader = open_submission(tmp_path, BENCHMARK).reader("melt")
+    first = reader.frame(3)["a0"]
+    assert first is not None
+    first.bits()
+    again = reader.frame(3)["a0"]
+    assert again is not None
+    assert again is not first
+    assert again.has_rle
+    assert again._bits is None
+
+
 def test_a_missing_clip_reads_as_nothing(tmp_path: Path) -> None:
     folder = write(tmp_path / "preds", "tree")
     shutil.rmtree(folder / "flash")

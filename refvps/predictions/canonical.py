@@ -44,7 +44,9 @@ class CountsSource:
 
     def frame(self, index: int) -> dict[str, Mask | None]:
         """Masks of frame ``index`` by expression id."""
-        return {expression: self.counts.get(expression, {}).get(index) for expression in self.expressions}
+        found = {expression: self.counts.get(expression, {}).get(index) for expression in self.expressions}
+        # Copies: a mask remembers its bits, and those of a whole clip would be a hundred times its RLE.
+        return {each: mask and Mask.from_rle(mask.counts(), mask.size, mask.area()) for each, mask in found.items()}
 
 
 def _checked(
