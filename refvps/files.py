@@ -138,15 +138,6 @@ def read_bytes(path: Path, limit: int) -> bytes:
     return data
 
 
-def read_json_lines(path: Path) -> Iterator[Any]:
-    """The records of an untrusted JSON-lines file, in order; blank lines are errors."""
-    lines = read_bytes(path, MAX_JSON_BYTES).split(b"\n")
-    if not lines[-1]:
-        lines.pop()  # after the last line end there is nothing
-    for number, line in enumerate(lines, start=1):
-        yield parse_json(line, f"{path}:{number}")
-
-
 def write_json_lines(path: Path, records: Iterable[Any]) -> None:
     """Write records as canonical JSON lines, atomically."""
     write_atomic(path, b"".join(canonical_json(record) + b"\n" for record in records))

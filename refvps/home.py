@@ -13,11 +13,6 @@ def home() -> Path:
     return Path.home() / ".cache" / "refvps"
 
 
-def offline() -> bool:
-    """True when ``REFVPS_OFFLINE`` (or ``HF_HUB_OFFLINE``) forbids any use of the network."""
-    return any(os.environ.get(name, "") not in ("", "0") for name in ("REFVPS_OFFLINE", "HF_HUB_OFFLINE"))
-
-
 def cpu_count() -> int:
     """CPUs this process may use (respects affinity and container limits where the OS says so)."""
     if hasattr(os, "sched_getaffinity"):

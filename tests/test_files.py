@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refvps.errors import InputError
-from refvps.files import canonical_json, parse_json, read_json_lines, write_json_lines
+from refvps.files import canonical_json, parse_json
 
 
 @pytest.mark.parametrize(
@@ -67,19 +66,3 @@ JSON = st.recursive(
 def test_sound_json_is_read_as_it_is(value: Any, ascii_only: bool) -> None:
     assert parse_json(json.dumps(value, ensure_ascii=ascii_only).encode(), "x") == value
     assert parse_json(canonical_json(value), "x") == value
-
-
-def test_json_lines(tmp_path: Path) -> None:
-    path = tmp_path / "x.jsonl"
-    records = [{"a": 1}, [], "b"]
-    write_json_lines(path, records)
-    assert list(read_json_lines(path)) == records
-    path.write_bytes(path.read_bytes()[:-1])  # the last line end may be missing
-    assert list(read_json_lines(path)) == records
-    path.write_bytes(b"")
-    assert list(read_json_lines(path)) == []
-    for content, number in ((b"1\n\n2\n", 2), (b"1\n\n", 2), (b"\n", 1), (b" \n1\n", 1)):
-        path.write_bytes(content)
-        with pytest.raises(InputError) as caught:
-            list(read_json_lines(path))
-        assert f"{path}:{number}: " in caught.value.where[0]
