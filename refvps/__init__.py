@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from refvps.data import load
     from refvps.metrics import boundary_f, jaccard, temporal_consistency
     from refvps.run.evaluate import evaluate
+    from refvps.run.scorer import Scorer
     from refvps.types import MaskChunk, Method, Predictor, Rules
 
 _PLACES = {
     "load": "refvps.data",
     "evaluate": "refvps.run.evaluate",
+    "Scorer": "refvps.run.scorer",
     "jaccard": "refvps.metrics",
     "boundary_f": "refvps.metrics",
     "temporal_consistency": "refvps.metrics",
@@ -36,6 +38,7 @@ __all__ = [
     "Method",
     "Predictor",
     "Rules",
+    "Scorer",
     "boundary_f",
     "evaluate",
     "jaccard",

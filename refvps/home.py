@@ -37,3 +37,42 @@ def annotations() -> Path:
         where=[str(here)],
         fix="reinstall refvps: pip install --force-reinstall refvps",
     )
+
+
+def repository() -> str:
+    """``$REFVPS_REPO``: the hub repository of Ref-VPS, "ORG/NAME", or ""."""
+    return os.environ.get("REFVPS_REPO", "").strip()
+
+
+def offline() -> bool:
+    """True when ``$REFVPS_OFFLINE`` or ``$HF_HUB_OFFLINE`` forbids the network."""
+    values = (os.environ.get(name, "").strip().lower() for name in ("REFVPS_OFFLINE", "HF_HUB_OFFLINE"))
+    return any(value in ("1", "true", "yes", "on") for value in values)
+
+
+def hub_cache() -> Path | None:
+    """The cache of huggingface_hub where the environment names one: ``$HF_HUB_CACHE``, else ``$HF_HOME/hub``."""
+    if value := os.environ.get("HF_HUB_CACHE"):
+        return Path(value).expanduser()
+    if value := os.environ.get("HF_HOME"):
+        return Path(value).expanduser() / "hub"
+    return None
+
+
+def hub_folder() -> Path:
+    """Where huggingface_hub keeps what it downloads: :func:`hub_cache`, else its own default."""
+    if (named := hub_cache()) is not None:
+        return named
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "huggingface" / "hub"
+
+
+def settings() -> dict[str, str]:
+    """Variables that change what refvps does; of those that hold a secret only whether they are set."""
+    wanted = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "CUDA_VISIBLE_DEVICES", "LC_ALL", "LANG")
+    names = {name for name in os.environ if name.startswith("REFVPS_")} | {
+        name for name in wanted if name in os.environ
+    }
+    secret = ("TOKEN", "SECRET", "PASSWORD", "KEY", "CREDENTIAL")
+    found = {name: "set" if any(part in name for part in secret) else os.environ[name] for name in sorted(names)}
+    return {**found, "HF_TOKEN": "set" if os.environ.get("HF_TOKEN") else "not set"}

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from refvps.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
     from refvps.masks.mask import Mask
@@ -33,6 +35,9 @@ CATEGORIES = (
 
 MAX_SIDE = 1 << 14
 """Longest side of a frame that is accepted, in pixels."""
+
+PERCENT_EXEMPT = frozenset({"area_ratio"})
+"""Metrics that are plain ratios and never shown as percent."""
 
 
 def check_id(value: str, kind: str) -> None:
@@ -72,8 +77,8 @@ class Clip:
             raise InputError("A clip has an impossible size.", where=[f"{self.id}: {height}x{width}"])
         if len(set(self.frames)) != len(self.frames):
             raise InputError("A clip lists a frame twice.", where=[self.id])
-        wanted = set(self.annotated)
-        if tuple(name for name in self.frames if name in wanted) != self.annotated:
+        rest = iter(self.frames)  # "in" goes on where it found the name before
+        if self.annotated != self.frames and not all(name in rest for name in self.annotated):
             raise InputError(
                 "The annotated frames of a clip are not a subset of its frames in their order.", where=[self.id]
             )
@@ -150,7 +155,7 @@ class Truth(Protocol):
         """Targets by key (None: not annotated) and the Ignore mask of frame ``index`` of the clip."""
 
 
-Average = Literal["frame>expression>clip", "frame>clip>concept", "frame>object"]
+Average = Literal["frame>expression>clip", "frame>clip>concept", "frame>object", "frame>expression"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +208,14 @@ class Benchmark:
 
     def expressions_of(self, clip: str) -> tuple[Expression, ...]:
         """The expressions of one clip, in manifest order."""
-        return tuple(expression for expression in self.expressions if expression.clip == clip)
+        return self._by_clip.get(clip, ())
+
+    @cached_property
+    def _by_clip(self) -> dict[str, tuple[Expression, ...]]:
+        found: dict[str, list[Expression]] = {}
+        for expression in self.expressions:
+            found.setdefault(expression.clip, []).append(expression)
+        return {clip: tuple(listed) for clip, listed in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +294,7 @@ class Row:
     values: Mapping[str, float | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """What an evaluation yields; every number in it follows from the counts and the rules.
 
@@ -300,3 +312,69 @@ class Scores:
     counts_sha256: str
     incomplete: bool = False
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """One line, in percent; all rows would fill a screen."""
+        shown = ", ".join(" ".join(cells[:3]).rstrip() for cells in self._cells())
+        mark = " (INCOMPLETE)" if self.incomplete else ""
+        return f"<Scores of {self.method.name} on {self.benchmark['name']}@{self.benchmark['version']}{mark}: {shown}>"
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        """Metric, value, interval, units and source videos of the summary, as people read them."""
+        rows: list[tuple[str, ...]] = []
+        for metric, estimate in self.summary.items():
+            scale = 1 if metric in PERCENT_EXEMPT else 100
+            value, low, high = (
+                "-" if number is None else f"{scale * number:.2f}"
+                for number in (estimate.value, estimate.low, estimate.high)
+            )
+            bounds = "" if estimate.low is None else f"[{low}, {high}]"
+            ratio = " (ratio)" if metric in PERCENT_EXEMPT else ""
+            rows.append((metric, value + ratio, bounds, str(estimate.n), str(estimate.groups)))
+        return rows
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row per (clip, expression, target): clip, expression, target, concept, group, frames, missing, and
+        one column per metric, a fraction or NaN where undefined."""
+        import pandas as pd
+
+        about = ("clip", "expression", "target", "concept", "group", "frames", "missing")
+        table: dict[str, Any] = {name: [getattr(row, name) for row in self.rows] for name in about}
+        for metric in self.rows[0].values if self.rows else self.summary:
+            table[metric] = pd.Series([row.values[metric] for row in self.rows], dtype="float64")
+        return pd.DataFrame(table)
+
+    def flat(self, *, concepts: bool = False) -> dict[str, float]:
+        """The summary for a logger: ``{"sample/J": 0.41, "sample/TC": 0.03}``, fractions.
+
+        ``concepts`` adds ``"sample/concept/wax melting/J"`` and so on. What is undefined is left out, so that
+        no logger meets a None; characters that some loggers refuse become ``_`` ("J&F" is "J_F").
+        """
+        name = self.benchmark["name"]
+        found: dict[str, float] = {}
+        tables = [(name, self.summary)]
+        if concepts:
+            tables += [(f"{name}/concept/{key or 'none'}", values) for key, values in self.by_concept.items()]
+        for place, values in tables:
+            for metric, estimate in values.items():
+                key = re.sub(r"[^\w./ :-]", "_", f"{place}/{metric}")
+                while key in found:  # two names that differ in such a character only
+                    key += "_"
+                if estimate.value is not None:
+                    found[key] = estimate.value
+        return found
+
+    def _repr_html_(self) -> str:
+        """The summary as a table in a notebook, in percent."""
+        from html import escape
+
+        confidence = (re.search(r"\|ci:([^,|]*)", self.signature) or ("", ""))[1]
+        title = f"{self.method.name} on {self.benchmark['name']}@{self.benchmark['version']}"
+        title += " (INCOMPLETE)" if self.incomplete else ""
+        cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self._cells())
+        heads = "".join(f"<th>{escape(h)}</th>" for h in (title, "percent", f"{confidence} interval", "n", "videos"))
+        return (
+            f"<table><thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table>"
+            + "".join(f"<p><small>{escape(note)}</small></p>" for note in self.notes)
+            + f"<p><small><code>{escape(self.signature)}</code></small></p>"
+        )

@@ -15,11 +15,27 @@ BIN = Path(PYTHON).parent
 FILES = {
     "masks": ["test_masks_*.py"],
     "predictions": ["test_archive.py", "test_predictions*.py", "test_validate.py", "test_broken.py"],
-    "data": ["test_data.py", "test_folder.py", "test_benchmarks.py", "test_sample.py"],
-    "predict": ["test_sanity.py", "test_predict*.py", "test_video.py", "test_sheet.py"],
-    "incumbents": ["test_incumbents*.py"],
-    "cli": ["test_cli*.py", "test_docs.py", "test_kill.py", "test_startup.py"],
-    "package": ["test_package.py"],
+    "data": [
+        *("test_data.py", "test_folder.py", "test_benchmarks.py", "test_sample.py", "test_importers.py"),
+        *("test_burst.py", "test_vspw.py", "test_expressions.py", "test_rem_trees.py", "test_the_class.py"),
+    ],
+    "download": [
+        *("test_download.py", "test_fetch.py", "test_hub.py"),
+        *("test_store.py", "test_layouts.py", "test_register.py"),
+    ],
+    "lists": ["test_manifest*.py", "test_statistics.py", "test_purge.py"],
+    "predict": [
+        "test_sanity.py",
+        "test_predict*.py",
+        "test_video.py",
+        "test_sheet.py",
+        "test_overlay*.py",
+        "test_notebook.py",
+    ],
+    "incumbents": ["test_incumbents*.py", "test_protocols*.py"],
+    "cli": ["test_cli*.py", "test_docs.py", "test_kill.py", "test_startup.py", "test_doctor.py", "test_explain*.py"],
+    "report": ["test_report*.py"],
+    "package": ["test_package.py", "test_pages.py"],
 }
 LINT = [[str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."], [str(BIN / "mypy")]]
 

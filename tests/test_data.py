@@ -21,6 +21,7 @@ from trees import SIZES, clip_records, encode, expression_records, read_lines, w
 
 from refvps import data
 from refvps.data import digest, ids, manifest, masktracks, register
+from refvps.data.importers import IMPORTERS
 from refvps.data.local import load_local
 from refvps.data.truth import RleTruth, annotation
 from refvps.errors import InputError, UsageError
@@ -319,7 +320,8 @@ def test_names_import_nothing_heavy() -> None:
 
 def test_names_say_what_is_here(tmp_path: Path) -> None:
     rows = {row.name: row.available for row in data.names()}
-    assert rows == {"ref-vps": False, "sample": True, "folder": True}
+    assert rows == {"ref-vps": False, "sample": True, **dict.fromkeys(IMPORTERS, False), "folder": True}
+    assert {"burst", "vspw-stuff", "ref-davis", "ref-ytvos", "mevis", "davis16"} <= set(rows)
     register.register(write_ref_vps(tmp_path, frames=False))
     assert {row.name: row.available for row in data.names()}["ref-vps"]
 
@@ -327,7 +329,7 @@ def test_names_say_what_is_here(tmp_path: Path) -> None:
 def test_unknown_names_and_options_are_usage_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean sample"):
         data.load("smaple")
-    with pytest.raises(UsageError, match="known: ref-vps, sample, folder"):
+    with pytest.raises(UsageError, match=r"known: ref-vps, sample, burst, .*folder"):
         data.load("zzzzzz")
     with pytest.raises(UsageError, match="gt: missing"):
         data.load("folder")
@@ -360,7 +362,7 @@ def test_benchmarks_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "entry_points", lambda group: points if group == "refvps.benchmarks" else [])
     assert data.load("theirs") is sample
     assert data.load("sample") is sample
-    assert [row.name for row in data.names()][3:] == ["gone", "theirs", "twice", "wrong"]
+    assert [row.name for row in data.names()][len(data.ENTRIES) :] == ["gone", "theirs", "twice", "wrong"]
     for name, message in {"wrong": "does not return", "gone": "no module", "twice": "Several"}.items():
         with pytest.raises(UsageError, match=message):
             data.load(name)

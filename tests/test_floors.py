@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("types", "errors", "home", "files"),
-    ("masks", "metrics", "stats", "archive", "zips", "video", "frames", "workers"),
+    ("masks", "metrics", "stats", "archive", "zips", "video", "frames", "workers", "source", "fetch"),
     ("data", "predictions", "sanity"),
-    ("run",),
+    ("run", "doctor", "extract", "curate", "export"),
     ("report",),
     ("cli",),
     ("__main__",),
@@ -22,12 +22,12 @@ FLOOR = {name: k for k, names in enumerate(FLOORS) for name in names}
 MODULES = sorted((ROOT / "refvps").rglob("*.py"))
 HEAVY = {"torch", "diffusers", "transformers", "rem", "baselines"}
 ONLY_IN = {
-    "cv2": ("video", "report"),
+    "cv2": ("video", "report", "extract"),
     "matplotlib": ("report",),
-    "pandas": ("report", "run"),
+    "pandas": ("report", "run", "types"),
     "click": ("cli",),
     "tqdm": ("cli",),
-    "huggingface_hub": ("data",),
+    "huggingface_hub": ("fetch",),
 }
 
 

@@ -56,6 +56,7 @@ def write(out: Path, layout: str, benchmark: Benchmark = BENCHMARK, masks: Masks
 
 
 FORMS = {"annotations": "tree", "canonical": "canonical"} | {name: name for name in LAYOUTS if name != "annotations"}
+del FORMS["rem-burst"]  # holds annotated frames only: tests/test_rem_trees.py
 
 
 @pytest.mark.parametrize("layout", FORMS)

@@ -32,7 +32,7 @@ def test_nothing_on_disk_lists_the_ways_out() -> None:
     with pytest.raises(DataMissingError) as caught:
         data.load()
     assert caught.value.exit_code == 3
-    for step in ("refvps download ref-vps --from DIR|ZIP", "--pred preds/ --gt gt/", "--pred preds/ -b sample"):
+    for step in ("refvps download ref-vps --from DIR|ZIP", "--repo ORG/NAME", "--pred preds/ --gt gt/", "--pred preds/ -b sample"):
         assert step in caught.value.fix
 
 
@@ -98,7 +98,8 @@ def test_versions_stand_side_by_side_and_never_change(tmp_path: Path) -> None:
 
 def test_withdrawn_clips_are_neither_copied_nor_loaded(tmp_path: Path) -> None:
     root = write_ref_vps(tmp_path)
-    write_lines(root / "withdrawn.jsonl", [{"clip": "smoke.2", "reason": "asked"}, {"clip": "never-there"}])
+    gone = {"date": "2026-01-31", "reason": "uploader"}
+    write_lines(root / "withdrawn.jsonl", [{"clip": "smoke.2"} | gone, {"clip": "never-there"} | gone])
     installed = register.register(root)
     assert not (installed / "frames" / "smoke.2").exists()
     assert not (installed / "masks" / "smoke.2").exists()
@@ -202,7 +203,9 @@ BROKEN: dict[str, tuple[Edit, str]] = {
     "another name": (lambda root: (root / "benchmark.json").write_text('{"name": "mine"}'), "its name is mine"),
     "bad version": (lambda root: (root / "benchmark.json").write_text('{"version": "../x"}'), "version"),
     "all withdrawn": (
-        lambda root: write_lines(root / "withdrawn.jsonl", [{"clip": clip} for clip in SIZES]),
+        lambda root: write_lines(
+            root / "withdrawn.jsonl", [{"clip": clip, "date": "2026-01-31", "reason": "licence"} for clip in SIZES]
+        ),
         "Every clip of this data set is withdrawn",
     ),
     "bad withdrawal": (lambda root: write_lines(root / "withdrawn.jsonl", [{"clip": 3}]), "withdrawn.jsonl:1"),
@@ -269,7 +272,7 @@ def dying(function):
     return run
 register._put = dying(register._put)
 register.write_atomic = dying(register.write_atomic)
-register.os.rename = dying(os.rename)
+os.rename = dying(os.rename)
 register.register(sys.argv[1])
 """
 

@@ -18,9 +18,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("refvps.cli.validate:validate", "Say everything that is wrong with predictions, before any scoring."),
     "compare": ("refvps.cli.compare:compare", "Paired difference of results: interval, p, per concept."),
     "predict": ("refvps.cli.predict:predict", "Run a predictor over a benchmark, or over your own frames."),
-    "overlay": ("refvps.cli.overlay:overlay", "Draw a contact sheet: target, Ignore, prediction, errors."),
+    "report": ("refvps.cli.report:report", "Plots and tables for papers, from results."),
+    "explain": ("refvps.cli.explain:explain", "Show the counts and the arithmetic behind a score, down to one frame."),
+    "overlay": ("refvps.cli.overlay:overlay", "Draw a contact sheet and films: target, Ignore, prediction, errors."),
     "list": ("refvps.cli.listing:listing", "List benchmarks, predictors or metrics."),
-    "download": ("refvps.cli.download:download", "Put a benchmark on this machine."),
+    "download": ("refvps.cli.dataset.download:download", "Put a benchmark on this machine."),
+    "extract": ("refvps.cli.dataset.extract:extract", "Take the frames of videos at exactly 24 per second."),
+    "expressions": (
+        "refvps.cli.dataset.expressions:expressions",
+        'List the sentences "the <class>" of BURST or of VSPW\'s stuff classes.',
+    ),
+    "export": ("refvps.cli.dataset.export:export", "Write a benchmark, predictions or a result in another layout."),
+    "import": ("refvps.cli.dataset.import_:import_", "Read predictions of any layout into the canonical form."),
+    "stats": ("refvps.cli.dataset.stats:stats", "Count a benchmark: its table, clip lengths, what was found and kept."),
+    "purge": ("refvps.cli.dataset.purge:purge", "Take withdrawn clips off the disk, out of benchmarks and scores."),
+    "doctor": ("refvps.cli.doctor:doctor", "Look at this installation and machine; one block for an issue."),
     "completion": ("refvps.cli.completion:completion", "Print the tab completion script of your shell."),
 }
 """Command name to (place, one-line help); the help is repeated here so that nothing is imported for it."""

@@ -36,6 +36,7 @@ def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list
     return names
 
 
+complete_benchmarks = _complete("benchmarks")
 complete_predictors = _complete("predictors")
 complete_metrics = _complete("metrics")
 
@@ -125,14 +126,17 @@ def names_option(text: str) -> list[str]:
 
 
 @contextmanager
-def progress_bar(what: str, unit: str, quiet: bool) -> Iterator[Progress | None]:
-    """A progress bar on standard error when that is a terminal; the callback takes (done, total)."""
+def progress_bar(what: str, unit: str, quiet: bool, *, scale: bool = False) -> Iterator[Progress | None]:
+    """A progress bar on standard error when that is a terminal; the callback takes (done, total).
+
+    ``scale``: large numbers as k, M, G.
+    """
     if quiet or not sys.stderr.isatty():
         yield None
         return
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
+    with tqdm(desc=what, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True, unit_scale=scale) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total

@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from refvps import home
+from refvps.data.importers import IMPORTERS
 from refvps.errors import DataMissingError, UsageError
 from refvps.types import Benchmark
 
@@ -38,13 +39,14 @@ class Row:
     available: bool
 
 
+_INSTALLED = "refvps.data.local:load_local"
+
 ENTRIES = {
-    "ref-vps": Entry(
-        "refvps.data.local:load_local", "Ref-VPS: dynamic processes, four expressions a clip", "installed"
-    ),
+    "ref-vps": Entry(_INSTALLED, "Ref-VPS: dynamic processes, four expressions a clip", "installed"),
     "sample": Entry(
         "refvps.data.embedded:load_sample", "synthetic clips that come with refvps, for trials and tests", "shipped"
     ),
+    **{name: Entry(_INSTALLED, row.summary, "installed") for name, row in IMPORTERS.items()},
     "folder": Entry("refvps.data.folder:load_folder", "any ground truth in PNG files (--gt DIR)", "given"),
 }
 
@@ -52,6 +54,7 @@ ENTRIES = {
 def names() -> list[Row]:
     """Every benchmark, those of refvps first; imports no loader."""
     own = [Row(name, entry.summary, _available(name, entry)) for name, entry in ENTRIES.items()]
+    own += [Row(name, "a data set of your own", True) for name in _registered()]
     foreign = {point.name: point for point in _foreign() if point.name not in ENTRIES}
     return own + [Row(name, f"from the package {_package(foreign[name])}", True) for name in sorted(foreign)]
 
@@ -66,6 +69,8 @@ def load(name: str = "ref-vps", **options: Any) -> Benchmark:
     if version:
         options["version"] = version
     loader = _loader(base)
+    if loader.__module__ == _INSTALLED.partition(":")[0]:
+        options["name"] = base
     _check_options(base, loader, options)
     benchmark = loader(**options)
     if not isinstance(benchmark, Benchmark):
@@ -78,11 +83,14 @@ def load(name: str = "ref-vps", **options: Any) -> Benchmark:
 
 
 def _loader(name: str) -> Callable[..., Any]:
-    if entry := ENTRIES.get(name):
+    entry = ENTRIES.get(name)
+    points = [] if entry else [point for point in _foreign() if point.name == name]
+    if not entry and not points and name in _registered():
+        entry = Entry(_INSTALLED, "", "installed")
+    if entry:
         module, _, attribute = entry.loader.partition(":")
         found: Callable[..., Any] = getattr(import_module(module), attribute)
         return found
-    points = [point for point in _foreign() if point.name == name]
     if len(points) > 1:
         raise UsageError(
             "Several installed packages define this benchmark.",
@@ -90,7 +98,7 @@ def _loader(name: str) -> Callable[..., Any]:
             fix="uninstall all but one",
         )
     if not points:
-        raise _unknown(name)
+        raise unknown(name)
     try:
         loader: Callable[..., Any] = points[0].load()
     except (ImportError, AttributeError) as error:
@@ -102,10 +110,11 @@ def _loader(name: str) -> Callable[..., Any]:
     return loader
 
 
-def _unknown(name: str) -> UsageError:
+def unknown(name: str) -> UsageError:
+    """The error for a name that is no benchmark, with the nearest one."""
     from difflib import get_close_matches
 
-    known = [*ENTRIES, *sorted({point.name for point in _foreign()} - ENTRIES.keys())]
+    known = [*ENTRIES, *_registered(), *sorted({point.name for point in _foreign()} - ENTRIES.keys())]
     near = get_close_matches(name.lower(), known, n=1)
     return UsageError(
         "There is no benchmark of this name.",
@@ -138,6 +147,12 @@ def _available(name: str, entry: Entry) -> bool:
         except DataMissingError:
             return False
     return entry.data == "given" or any((home.home() / "benchmarks" / name).glob("[!.]*/benchmark.json"))
+
+
+def _registered() -> list[str]:
+    """Data sets of the user's own, registered under names that refvps does not know."""
+    found = {path.parent.parent.name for path in (home.home() / "benchmarks").glob("[!.]*/[!.]*/benchmark.json")}
+    return sorted(found - ENTRIES.keys())
 
 
 def _foreign() -> list[EntryPoint]:

@@ -26,9 +26,9 @@ from typing import Any, Literal
 from refvps.archive import shown
 from refvps.data.digest import benchmark_digest, clip_digest
 from refvps.data.ids import map_ids
+from refvps.data.importers.tree import Video, find_videos
 from refvps.data.index import Labels, Progress, hash_file, key_of, recall, remember, scan_files
 from refvps.data.masktracks import empty_counts, make_annotation
-from refvps.data.tree import Video, find_videos
 from refvps.data.truth import JoinedTruth, PngTruth
 from refvps.errors import InputError, UsageError
 from refvps.types import Annotation, Benchmark, Clip, Expression, Truth

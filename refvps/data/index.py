@@ -136,3 +136,16 @@ def remember(key: str, value: Any) -> None:
 
 def _path(key: str) -> Path:
     return home() / "index" / f"{key}.json"
+
+
+def forget(names: Iterable[str], *, dry_run: bool = False) -> int:
+    """Delete every entry that says something about one of the videos in ``names``; returns how many there were."""
+    wanted = {name.lower() for name in names}
+    found = 0
+    for path in sorted((home() / "index").glob("*.json")):
+        value = recall(path.stem)
+        if isinstance(value, dict) and any(name.lower() in wanted for name in value):
+            found += 1
+            if not dry_run:
+                path.unlink(missing_ok=True)
+    return found

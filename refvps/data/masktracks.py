@@ -12,7 +12,7 @@ from typing import Any
 
 from refvps.data.manifest import violation
 from refvps.errors import InputError
-from refvps.files import parse_json, write_json_lines
+from refvps.files import canonical_json, parse_json, write_atomic
 from refvps.masks import bits, rle
 from refvps.types import Annotation, Clip, MaskTrack
 
@@ -151,7 +151,12 @@ def _bad(place: str) -> InputError:
 
 
 def write_masks(path: Path, clip: Clip, annotation: Annotation) -> None:
-    """Write the mask file of a clip atomically; targets in natural order of their strings."""
+    """Write the mask file of a clip atomically."""
+    write_atomic(path, mask_lines(clip, annotation))
+
+
+def mask_lines(clip: Clip, annotation: Annotation) -> bytes:
+    """The mask file of a clip; targets in the order of their ids as text."""
     positions = clip.annotated_indices()
 
     def listed(track: MaskTrack) -> list[str | None]:
@@ -164,4 +169,4 @@ def write_masks(path: Path, clip: Clip, annotation: Annotation) -> None:
     lines += [{"target": key, "counts": listed(track)} for key, track in sorted(annotation.targets.items())]
     if annotation.ignore is not None:
         lines.append({"ignore": True, "counts": listed(annotation.ignore)})
-    write_json_lines(path, lines)
+    return b"".join(canonical_json(line) + b"\n" for line in lines)

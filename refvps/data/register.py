@@ -3,45 +3,50 @@
 A source is a folder or a .zip (also one folder too deep) with ``clips.jsonl``, ``expressions.jsonl``, masks and,
 if it may share them, frames: ``masks/<clip>/<frame>.png`` (0 background, 1 target, 255 Ignore) or
 ``masks/<clip>.jsonl`` (RLE), ``frames/<clip>/<frame>.jpg`` or ``.png``; optionally ``benchmark.json`` (name,
-version, licence) and ``withdrawn.jsonl``, clips that are no longer part of it and are not copied.
+version, licence), ``candidates.jsonl`` (what the clips were chosen from) and ``withdrawn.jsonl``, clips that are no
+longer part of it: of these nothing is copied, and their ids are refused for ever.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from refvps.archive import FileSet, open_files, shown
-from refvps.data.digest import benchmark_digest, clip_digest
 from refvps.data.index import Progress, parallel, scan
 from refvps.data.manifest import (
     CLIPS,
     EXPRESSIONS,
     MAX_MANIFEST_BYTES,
     parse_manifest,
-    records,
     violation,
 )
-from refvps.data.masktracks import empty_counts, make_annotation, parse_masks, write_masks
-from refvps.data.packed import write_packed
+from refvps.data.masktracks import empty_counts, make_annotation, parse_masks
+from refvps.data.records.clip import check_provenance
+from refvps.data.records.lists import CANDIDATES, WITHDRAWN, Withdrawal, parse_candidates, parse_withdrawn
+from refvps.data.records.withdrawal import check_listed, enter, gone_among, marked, refuse_reuse, stripped
+from refvps.data.store import (
+    FRAME_KINDS,
+    RECORD,
+    Kept,
+    check_frames,
+    frame_files,
+    keep_masks,
+    make_record,
+    rules_from,
+    rules_record,
+    settle,
+    staged,
+)
 from refvps.data.truth import MAX_MASK_BYTES, MAX_TRACK_BYTES
-from refvps.errors import InputError, UsageError
-from refvps.files import canonical_json, locked, parse_json, read_bytes, read_json, sha256, write_atomic
-from refvps.frames import ImageFrames
+from refvps.errors import InputError
+from refvps.files import canonical_json, parse_json, read_bytes, sha256, write_atomic
 from refvps.home import home
 from refvps.masks import png
 from refvps.types import Annotation, Clip, Expression, check_id
-
-RECORD = "benchmark.json"
-WITHDRAWN = "withdrawn.jsonl"
-SCHEMA = "refvps.benchmark/1"
-FRAME_KINDS = ("jpg", "jpeg", "png")
-"""Endings of frame files, compared without case."""
 
 MAX_FRAME_BYTES = 1 << 28
 TARGET, IGNORE = 1, 255
@@ -70,64 +75,77 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What checking a clip yields: its digest, hashes of both forms of its masks, targets with masks, (target,
-    frame index) without one, labels seen in PNGs, and what is wrong."""
+    """What checking a clip yields: what was kept of it, labels seen in its PNGs, and what is wrong."""
 
-    digest: str = ""
-    rle: str = ""
-    bits: str = ""
-    targets: tuple[str, ...] = ()
-    absent: tuple[tuple[str, int], ...] = ()
+    kept: Kept = field(default_factory=Kept)
     labels: frozenset[int] = frozenset()
     wrong: tuple[str, ...] = ()
 
 
-def register(source: Path | str, name: str = "ref-vps", *, jobs: int = 1, progress: Progress | None = None) -> Path:
+def register(
+    source: Path | str,
+    name: str = "ref-vps",
+    *,
+    version: str = "local",
+    origin: str = "",
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Path:
     """Check a data set and install a copy under ``<home>/benchmarks/<name>/<version>``; returns that folder.
 
-    The version is that of ``benchmark.json``, else "local". The copy appears whole or not at all, whenever the
-    process dies. Registering the same files again changes nothing; others under the same version are a
-    UsageError. Raises InputError naming all that is wrong. ``progress`` counts files.
+    The version is that of ``benchmark.json``, else ``version``. ``origin`` says where the files came from. The copy
+    appears whole or not at all, whenever the process dies. Registering the same files again changes nothing, with
+    frames where there were none adds them; others under the same version are a UsageError. Raises InputError naming
+    all that is wrong. ``progress`` counts files.
     """
     check_id(name, "benchmark")
     source = Path(source)
     files = open_files(source)
     prefix = _prefix(files, source)
-    about = _about(files, prefix, name)
-    wanted = [part for part in (CLIPS, EXPRESSIONS, WITHDRAWN) if part != WITHDRAWN or prefix + part in files.names]
+    about = _about(files, prefix, name, version)
+    wanted = [CLIPS, EXPRESSIONS, *(part for part in (CANDIDATES, WITHDRAWN) if prefix + part in files.names)]
     manifests = {part: files.read(prefix + part, MAX_MANIFEST_BYTES) for part in wanted}
-    clips, expressions = parse_manifest(manifests[CLIPS], manifests[EXPRESSIONS])
-    gone = withdrawn(manifests.get(WITHDRAWN, b""))
+    clips, expressions, withdrawals = _checked_lists(manifests)
+    gone = gone_among(clips, withdrawals)
+    manifests = {part: data if part == WITHDRAWN else stripped(part, data, gone) for part, data in manifests.items()}
     clips = {key: clip for key, clip in clips.items() if key not in gone}
     if not clips:
         raise InputError("Every clip of this data set is withdrawn.", where=[shown(source)], fix="use a newer version")
-    plans = _plans(files, prefix, clips, gone)
+    plans = _plans(files, prefix, clips, {each.clip.lower() for each in withdrawals})
     base = home() / "benchmarks" / name
-    with locked(base / ".lock"):
-        for leftover in base.glob(".staging-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        staging = base / f".staging-{secrets.token_hex(6)}"
-        try:
-            copied = {part: _put(staging / part, data) for part, data in manifests.items()}
-            report = _counter(progress, plans)
-            _copy_masks(files, staging, plans, report)
-            tasks = [
-                Task(staging, clip, tuple(e for e in expressions if e.clip == key), bool(plans[key].rle))
-                for key, clip in clips.items()
-            ]
-            checked = dict(zip(clips, parallel(check_clip, tasks, jobs=jobs, chunk=1), strict=True))
-            _refuse(checked, plans)
-            copied |= _copy_frames(files, staging, clips, plans, report)
-            record = _record(about, copied, checked, plans, source)
-            write_atomic(staging / RECORD, canonical_json(record))
-            return _settle(staging, base / about["version"], record)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+    refuse_reuse(base, clips)
+    with staged(base) as staging:
+        hashes = {part: _put(staging / part, data) for part, data in manifests.items()}
+        report = _counter(progress, plans)
+        _copy_masks(files, staging, plans, report)
+        spoken: dict[str, list[Expression]] = {key: [] for key in clips}
+        for expression in expressions:
+            spoken.get(expression.clip, []).append(expression)
+        tasks = [Task(staging, clip, tuple(spoken[key]), bool(plans[key].rle)) for key, clip in clips.items()]
+        checked = dict(zip(clips, parallel(check_clip, tasks, jobs=jobs, chunk=1), strict=True))
+        _refuse(checked, plans)
+        copied = _copy_frames(files, staging, clips, plans, report)
+        kept = {
+            key: replace(result.kept, frames=plans[key].kind, frame_hashes=copied.get(key, ()))
+            for key, result in checked.items()
+        }
+        record = make_record(about, hashes, kept, origin or source.name)
+        write_atomic(staging / RECORD, canonical_json(record))
+        installed = settle(staging, base / about["version"], record)
+        enter(base, withdrawals)
+        return installed
 
 
-def withdrawn(data: bytes, *, checked: bool = False) -> set[str]:
-    """Ids of withdrawn clips from the content of ``withdrawn.jsonl``."""
-    return {record["clip"] for _, record in records(data, WITHDRAWN, None if checked else "withdrawn")}
+def _checked_lists(
+    manifests: Mapping[str, bytes],
+) -> tuple[dict[str, Clip], tuple[Expression, ...], tuple[Withdrawal, ...]]:
+    """Clips, expressions and withdrawals of the files by name, each checked, and against each other."""
+    clips, expressions = parse_manifest(manifests[CLIPS], manifests[EXPRESSIONS])
+    check_provenance(manifests[CLIPS])
+    withdrawals = parse_withdrawn(manifests.get(WITHDRAWN, b""))
+    check_listed(marked(manifests[CLIPS]), withdrawals)
+    parse_candidates(manifests.get(CANDIDATES, b""))
+    return clips, expressions, withdrawals
 
 
 def check_clip(task: Task) -> Checked:
@@ -149,25 +167,9 @@ def check_clip(task: Task) -> Checked:
         for e in task.expressions
         if e.target in absent
     )
-    track, packed = task.folder / "masks" / f"{clip.id}.jsonl", task.folder / "bits" / f"{clip.id}.bits"
-    write_masks(track, clip, annotation)
-    write_packed(packed, clip, annotation)
+    kept = keep_masks(task.folder, clip, task.expressions, annotation)
     shutil.rmtree(task.folder / "masks" / clip.id, ignore_errors=True)  # the PNGs say nothing more
-    missing = [
-        (target, index)
-        for target, masks in sorted(annotation.targets.items())
-        for index in clip.annotated_indices()
-        if masks.counts[index] is None
-    ]
-    return Checked(
-        digest=clip_digest(clip, task.expressions, annotation),
-        rle=sha256(track.read_bytes()),
-        bits=sha256(packed.read_bytes()),
-        targets=tuple(sorted(annotation.targets)),
-        absent=tuple(missing),
-        labels=labels,
-        wrong=wrong,
-    )
+    return Checked(kept, labels, wrong)
 
 
 def _png_annotation(task: Task) -> tuple[Annotation, frozenset[int]]:
@@ -220,9 +222,9 @@ def _prefix(files: FileSet, source: Path) -> str:
     return usable[0]
 
 
-def _about(files: FileSet, prefix: str, name: str) -> dict[str, str]:
-    """Name, version, licence and description of the data set."""
-    about = {"name": name, "version": "local", "licence": "", "description": ""}
+def _about(files: FileSet, prefix: str, name: str, version: str) -> dict[str, Any]:
+    """Name, version, licence and description of the data set, and its rules and notes if it has any."""
+    about: dict[str, Any] = {"name": name, "version": version, "licence": "", "description": ""}
     if prefix + RECORD not in files.names:
         return about
     given = parse_json(files.read(prefix + RECORD, MAX_MANIFEST_BYTES), RECORD)
@@ -231,7 +233,10 @@ def _about(files: FileSet, prefix: str, name: str) -> dict[str, str]:
         reason = f"its name is {given['name']}, not {name}"
     if reason:
         raise InputError(f"The {RECORD} of this data set cannot be used.", where=[f"{RECORD}: {reason}"], fix="edit it")
-    return {key: given.get(key, value) for key, value in about.items()}
+    about = {key: given.get(key, value) for key, value in about.items()}
+    if "rules" in given:
+        about["rules"] = rules_record(rules_from(given["rules"], RECORD))
+    return about | ({"notes": given["notes"]} if given.get("notes") else {})
 
 
 def _plans(files: FileSet, prefix: str, clips: Mapping[str, Clip], gone: set[str]) -> dict[str, Plan]:
@@ -246,7 +251,7 @@ def _plans(files: FileSet, prefix: str, clips: Mapping[str, Clip], gone: set[str
         kind = kind.lower()
         clip = stem if len(rest) == 1 else rest[0]
         place = shown(name.removeprefix(prefix))
-        if clip in gone:
+        if clip.lower() in gone:
             continue
         if (top, len(rest), kind) not in _MEANINGS:
             wrong.append(f"{place}: such a file has no meaning here")
@@ -312,35 +317,19 @@ def _copy_masks(files: FileSet, staging: Path, plans: Mapping[str, Plan], step: 
 
 def _copy_frames(
     files: FileSet, staging: Path, clips: Mapping[str, Clip], plans: Mapping[str, Plan], step: Callable[[], None]
-) -> dict[str, str]:
-    """Copy frames and check their headers; returns the hash of every file."""
-    hashes: dict[str, str] = {}
+) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Copy frames and check their headers; returns the hashes of every file, by clip."""
+    copied: dict[str, tuple[tuple[str, str], ...]] = {}
     for key, plan in plans.items():
+        hashes: dict[str, str] = {}
         for frame, name in plan.frames.items():
             part = f"frames/{key}/{frame}.{plan.kind}"
             hashes[part] = _put(staging / part, files.read(name, MAX_FRAME_BYTES))
             step()
         if plan.frames:
             check_frames(frame_files(staging, clips[key], plan.kind), clips[key])
-    return hashes
-
-
-def frame_files(folder: Path, clip: Clip, kind: str) -> list[Path]:
-    """Paths of the installed frames of a clip."""
-    return [folder / "frames" / clip.id / f"{frame}.{kind}" for frame in clip.frames]
-
-
-def check_frames(paths: Sequence[Path], clip: Clip) -> ImageFrames:
-    """The frames of a clip, lazily; raises InputError unless the headers give the size of the clip."""
-    frames = ImageFrames(paths, clip.fps, f"frames/{clip.id}")
-    if frames.size != clip.size:
-        (height, width), (right_height, right_width) = frames.size, clip.size
-        raise InputError(
-            "The frames of a clip do not have its size.",
-            where=[f"frames/{clip.id}: {width}x{height}, the list of clips has {right_width}x{right_height}"],
-            fix="extract the frames again at the size of the clip",
-        )
-    return frames
+        copied[key] = tuple(hashes.items())
+    return copied
 
 
 def _put(path: Path, data: bytes) -> str:
@@ -348,49 +337,3 @@ def _put(path: Path, data: bytes) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return sha256(data)
-
-
-def _record(
-    about: Mapping[str, str],
-    copied: Mapping[str, str],
-    checked: Mapping[str, Checked],
-    plans: Mapping[str, Plan],
-    source: Path,
-) -> dict[str, Any]:
-    clips = {
-        key: {
-            "digest": result.digest,
-            "rle_sha256": result.rle,
-            "bits_sha256": result.bits,
-            "targets": list(result.targets),
-            "absent": [list(pair) for pair in result.absent],
-            "frames": plans[key].kind,
-        }
-        for key, result in checked.items()
-    }
-    frames = sorted([part, digest] for part, digest in copied.items() if part.startswith("frames/"))
-    return {
-        "schema": SCHEMA,
-        **about,
-        "digest": benchmark_digest({key: result.digest for key, result in checked.items()}),
-        "source": source.name,
-        "manifests": {part: digest for part, digest in copied.items() if not part.startswith("frames/")},
-        "frames_sha256": sha256(canonical_json(frames)),
-        "clips": clips,
-    }
-
-
-def _settle(staging: Path, final: Path, record: Mapping[str, Any]) -> Path:
-    """Move the finished copy in place, unless the same is there already."""
-    if final.exists():
-        there = read_json(final / RECORD)
-        differs = [key for key, value in record.items() if key != "source" and there.get(key) != value]
-        if differs:
-            raise UsageError(
-                "Another data set is registered under this name and version.",
-                where=[f"{final}: different {', '.join(differs)}"],
-                fix="delete that folder, or give the new one another version in its benchmark.json",
-            )
-        return final
-    os.rename(staging, final)
-    return final

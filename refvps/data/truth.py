@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refvps.data.masktracks import empty_counts, make_annotation, parse_masks
-from refvps.errors import InputError
+from refvps.errors import DataMissingError, InputError
 from refvps.files import sha256
 from refvps.masks import bits, png
 from refvps.masks.mask import Mask
@@ -104,6 +104,20 @@ class JoinedTruth:
         return found, ignore
 
 
+@dataclass(frozen=True, slots=True)
+class HiddenTruth:
+    """Ground truth that is not public; ``name`` is the benchmark. Whoever asks for it gets a DataMissingError."""
+
+    name: str
+
+    def frame(self, index: int) -> Frame:
+        """Raise DataMissingError; see :meth:`refvps.types.Truth.frame`."""
+        raise DataMissingError(
+            f"The ground truth of {self.name} is not public.",
+            fix="write what the server takes: refvps export predictions --layout annotations",
+        )
+
+
 class FileTruth:
     """Ground truth in a mask file of our own, parsed by whoever asks first; pickles as path and hash."""
 
@@ -155,20 +169,20 @@ def read_unchanged(path: str, digest: str | None, limit: int = MAX_MASK_BYTES) -
     return data
 
 
-def annotation(truth: Truth, clip: Clip, targets: Iterable[str]) -> Annotation:
-    """Convert the ground truth of a clip to RLE; ``targets`` are the targets wanted.
+def annotation(truth: Truth, clip: Clip, targets: Iterable[str] | None = None) -> Annotation:
+    """Convert the ground truth of a clip to RLE; ``targets`` are the targets wanted, all by default.
 
     Raises KeyError for a target that the truth does not have.
     """
-    wanted = tuple(dict.fromkeys(targets))
-    tracks: dict[str, list[bytes | None]] = {target: [None] * len(clip.frames) for target in wanted}
+    wanted = None if targets is None else tuple(dict.fromkeys(targets))
+    tracks: dict[str, list[bytes | None]] = {target: [None] * len(clip.frames) for target in wanted or ()}
     ignored: list[bytes | None] = [None] * len(clip.frames)
     nothing = empty_counts(clip.size)
     for index in clip.annotated_indices():
         masks, ignore = truth.frame(index)
-        for target in wanted:
-            mask = masks[target]
-            tracks[target][index] = None if mask is None else mask.counts()
+        for target in masks if wanted is None else wanted:
+            mask, track = masks[target], tracks.setdefault(target, [None] * len(clip.frames))
+            track[index] = None if mask is None else mask.counts()
         ignored[index] = nothing if ignore is None else ignore.counts()
     return make_annotation(clip, tracks, ignored)
 

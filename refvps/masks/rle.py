@@ -276,6 +276,15 @@ def area(counts: bytes, size: Size) -> int:
     return int(coco.area(_coco(counts, size)))
 
 
+def union(counts: Sequence[bytes], size: Size) -> bytes:
+    """The RLE of the pixels of all ``counts`` together (checked RLEs, at least one), in its one canonical form."""
+    from pycocotools import mask as coco
+
+    parts = [_coco(each, size) for each in counts]
+    merged: bytes = coco.merge(parts if len(parts) > 1 else parts * 2)["counts"]  # one alone would be copied as it is
+    return merged
+
+
 def intersections(
     preds: Sequence[bytes], targets: Sequence[bytes], size: Size, areas: Sequence[int] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

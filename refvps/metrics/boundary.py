@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refvps.metrics.region import Floats
+from refvps.metrics.region import Floats, checked_masks
 
 Bools = NDArray[np.bool_]
 
@@ -57,16 +57,20 @@ def dilate(mask: Bools, radius: int) -> Bools:
 
 
 def boundary_counts(
-    prediction: Bools, target: Bools, ignore: Bools | None = None, bound_th: float = 0.008
+    prediction: ArrayLike, target: ArrayLike, ignore: ArrayLike | None = None, bound_th: float = 0.008
 ) -> tuple[int, int, int, int]:
     """Four integers behind F for one frame: boundary pixels of the prediction, of the target, those of
     the prediction near the target's, those of the target near the prediction's.
 
     bool arrays [H, W]; Ignore is removed from both masks first, so that a cut along it is a boundary of
-    both where both reach it. "Near" is within :func:`tolerance` pixels.
+    both where both reach it. "Near" is within :func:`tolerance` pixels. Raises ValueError for anything but
+    bool arrays of one shape.
     """
-    if ignore is not None:
-        prediction, target = prediction & ~ignore, target & ~ignore
+    prediction, target, *rest = checked_masks(prediction, target, ignore)
+    if prediction.ndim != 2 or not prediction.size:
+        raise ValueError(f"masks must be [H, W], not {prediction.shape}")
+    for ignored in rest:
+        prediction, target = prediction & ~ignored, target & ~ignored
     radius = tolerance((prediction.shape[0], prediction.shape[1]), bound_th)
     of_prediction, of_target = boundary(prediction), boundary(target)
     return (
@@ -106,6 +110,15 @@ def f_from_counts(
     return values
 
 
-def boundary_f(prediction: Bools, target: Bools, ignore: Bools | None = None, bound_th: float = 0.008) -> float:
-    """Contour accuracy F of one frame (bool [H, W]), in [0, 1]; see :func:`f_from_counts`."""
-    return float(f_from_counts(*boundary_counts(prediction, target, ignore, bound_th)))
+def boundary_f(
+    prediction: ArrayLike, target: ArrayLike, ignore: ArrayLike | None = None, bound_th: float = 0.008
+) -> float | Floats:
+    """Contour accuracy F of one frame [H, W] (a float) or of a clip [T, H, W] (float64 [T]), bool, in [0, 1].
+
+    See :func:`f_from_counts` for the definition. Raises ValueError as :func:`boundary_counts`.
+    """
+    masks = checked_masks(prediction, target, ignore)
+    frames = [tuple(masks)] if masks[0].ndim != 3 else list(zip(*masks, strict=True))
+    rows = [boundary_counts(p, g, i[0] if i else None, bound_th) for p, g, *i in frames]
+    values = f_from_counts(*np.array(rows, dtype=np.int64).reshape(-1, 4).T)
+    return values if masks[0].ndim == 3 else float(values[0])

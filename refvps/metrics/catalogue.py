@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from refvps.metrics import boundary, region, temporal
 from refvps.metrics.region import Floats, Ints
+from refvps.types import PERCENT_EXEMPT as PERCENT_EXEMPT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,6 +177,3 @@ _ALL = (
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 """All metrics by name, in the order of the documentation."""
-
-PERCENT_EXEMPT = frozenset({"area_ratio"})
-"""Metrics that are plain ratios and never shown as percent."""

@@ -18,21 +18,32 @@ Ints = NDArray[np.int64]
 IgnoreRule = Literal["drop", "background", "target"]
 
 
+def checked_masks(*masks: ArrayLike | None) -> list[NDArray[np.bool_]]:
+    """Masks as bool arrays of one shape, those that are None left out; ValueError for anything else.
+
+    Takes whatever numpy turns into an array (a torch tensor on the CPU, too) and neither thresholds nor
+    broadcasts: a soft mask must be thresholded by whoever made it.
+    """
+    arrays = [np.asarray(mask) for mask in masks if mask is not None]
+    for array in arrays:
+        if array.dtype != np.bool_:
+            raise ValueError(f"masks must be bool, not {array.dtype}; threshold them first")
+        if array.shape != arrays[0].shape:
+            raise ValueError(f"masks differ in shape: {arrays[0].shape} and {array.shape}")
+    return arrays
+
+
 def region_counts(
-    prediction: NDArray[np.bool_], target: NDArray[np.bool_], ignore: NDArray[np.bool_] | None = None
+    prediction: ArrayLike, target: ArrayLike, ignore: ArrayLike | None = None
 ) -> tuple[int, int, int, int, int]:
     """The five integers between masks and scores: |P∩G|, |P|, |G|, |P∩Ignore|, |Ignore|.
 
     ``prediction``, ``target``, ``ignore``: bool arrays of one shape, [H, W] or any other. Pixels that
     are both target and Ignore belong to Ignore, as in DAVIS. Raises ValueError on unequal shapes or
-    a dtype other than bool (a soft mask must be thresholded by whoever made it).
+    a dtype other than bool.
     """
-    masks = [prediction, target] if ignore is None else [prediction, target, ignore]
-    for mask in masks:
-        if mask.dtype != np.bool_:
-            raise ValueError(f"masks must be bool, not {mask.dtype}; threshold them first")
-        if mask.shape != prediction.shape:
-            raise ValueError(f"masks differ in shape: {prediction.shape} and {mask.shape}")
+    prediction, target, *rest = checked_masks(prediction, target, ignore)
+    ignore = rest[0] if rest else None
     if ignore is None:
         both = int(np.count_nonzero(prediction & target))
         return both, int(np.count_nonzero(prediction)), int(np.count_nonzero(target)), 0, 0
@@ -84,9 +95,7 @@ def jaccard_from_counts(
     return values
 
 
-def jaccard(
-    prediction: NDArray[np.bool_], target: NDArray[np.bool_], ignore: NDArray[np.bool_] | None = None
-) -> float | Floats:
+def jaccard(prediction: ArrayLike, target: ArrayLike, ignore: ArrayLike | None = None) -> float | Floats:
     """Region similarity J of one frame [H, W] (a float) or of a clip [T, H, W] (float64 [T]).
 
     Pixels in ``ignore`` are left out of both masks; an empty union gives 1. A 4x4 example: the target
@@ -99,13 +108,12 @@ def jaccard(
     >>> jaccard(p, g, i)
     0.4
     """
-    if prediction.ndim == 2:
-        return float(jaccard_from_counts(*region_counts(prediction, target, ignore)))
-    if prediction.ndim != 3 or target.shape != prediction.shape:
-        raise ValueError(f"masks must be [H, W] or [T, H, W] of one shape: {prediction.shape}, {target.shape}")
-    rows = [
-        region_counts(prediction[t], target[t], None if ignore is None else ignore[t]) for t in range(len(prediction))
-    ]
+    masks = checked_masks(prediction, target, ignore)
+    if masks[0].ndim == 2:
+        return float(jaccard_from_counts(*region_counts(*masks)))
+    if masks[0].ndim != 3:
+        raise ValueError(f"masks must be [H, W] or [T, H, W], not {masks[0].shape}")
+    rows = [region_counts(*frame) for frame in zip(*masks, strict=True)]
     return jaccard_from_counts(*np.array(rows, dtype=np.int64).reshape(-1, 5).T)
 
 

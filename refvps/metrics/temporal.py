@@ -12,20 +12,23 @@ and values of different rates are never compared. Read it beside J: doing nothin
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from refvps.metrics.region import Floats, mean
 
 
-def temporal_consistency(values: Floats) -> float | None:
+def temporal_consistency(values: ArrayLike) -> float | None:
     """Mean |J(t+1) - J(t)| over T-1 pairs; a fraction in [0, 1] (percent on screen only), lower is better.
 
     ``values``: float64 [T], J of the scored frames of one (clip, expression) in time order. None for
-    fewer than two frames.
+    fewer than two frames. Raises ValueError unless there is one finite number per frame.
 
     >>> temporal_consistency(np.array([1.0, 0.5, 0.5]))
     0.25
     """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise ValueError(f"J must be one finite number per frame, not an array {values.shape} of {values.dtype}")
     return mean(np.abs(np.diff(values)))
 
 

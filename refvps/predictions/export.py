@@ -18,6 +18,7 @@ from refvps.errors import UsageError
 from refvps.files import canonical_json
 from refvps.masks import png
 from refvps.masks.mask import Mask
+from refvps.predictions.layouts import PRED
 from refvps.types import Benchmark, Clip, Expression
 
 Items = Iterator[tuple[str, bytes]]
@@ -41,8 +42,12 @@ def export(out: Path, benchmark: Benchmark, readers: Callable[[str], Reader], la
     return write_files(out, _items(benchmark, readers, LAYOUTS[layout]))
 
 
-def write_files(out: Path, items: Iterable[tuple[str, bytes]]) -> int:
-    """Write (name, content) pairs to a new folder or a new .zip, which appears whole or not at all."""
+def write_files(out: Path, items: Iterable[tuple[str, bytes | Path]], *, link: bool = False) -> int:
+    """Write (name, content) pairs to a new folder or a new .zip, which appears whole or not at all.
+
+    A path as content stands for the bytes of that file, which a folder gets as a hard link under ``link``, where
+    the file system can do that. Returns the number of files.
+    """
     if out.exists():
         raise UsageError("The output exists.", where=[str(out)], fix="choose another --out, or remove it")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -51,12 +56,13 @@ def write_files(out: Path, items: Iterable[tuple[str, bytes]]) -> int:
     try:
         if out.suffix.lower() == ".zip":
             with zipfile.ZipFile(temporary, "x") as archive:
-                for name, content in items:
+                for name, given in items:
+                    data = given.read_bytes() if isinstance(given, Path) else given
                     entry = zipfile.ZipInfo(name)
-                    packed = name.endswith((".png", ".npz"))
+                    packed = name.endswith((".png", ".npz", ".jpg"))
                     entry.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
                     entry.external_attr = 0o644 << 16
-                    archive.writestr(entry, content)
+                    archive.writestr(entry, data)
                     count += 1
         else:
             temporary.mkdir()
@@ -66,7 +72,10 @@ def write_files(out: Path, items: Iterable[tuple[str, bytes]]) -> int:
                 if path.parent not in made:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     made.add(path.parent)
-                path.write_bytes(content)
+                if isinstance(content, Path):
+                    _place(content, path, link)
+                else:
+                    path.write_bytes(content)
                 count += 1
         os.replace(temporary, out)
     except BaseException:
@@ -78,6 +87,16 @@ def write_files(out: Path, items: Iterable[tuple[str, bytes]]) -> int:
     return count
 
 
+def _place(file: Path, path: Path, link: bool) -> None:
+    if link:
+        try:
+            os.link(file, path)
+            return
+        except OSError:  # another disk, or a file system without hard links
+            pass
+    shutil.copyfile(file, path)
+
+
 ClipItems = Callable[[Clip, tuple[Expression, ...], Reader], Items]
 
 
@@ -85,11 +104,22 @@ def _items(benchmark: Benchmark, readers: Callable[[str], Reader], per_clip: Cli
     if per_clip is _rle_json:  # the only layout that is one file
         content: dict[str, Any] = {}
         for clip in benchmark.clips.values():
-            content[clip.id] = _rle_lists(clip, benchmark.expressions_of(clip.id), readers(clip.id))
+            reader = readers(clip.id)
+            content[clip.id] = _rle_lists(clip, benchmark.expressions_of(clip.id), reader)
+            _check(reader)
         yield "predictions.json", canonical_json(content)
         return
     for clip in benchmark.clips.values():
-        yield from per_clip(clip, benchmark.expressions_of(clip.id), readers(clip.id))
+        reader = readers(clip.id)
+        yield from per_clip(clip, benchmark.expressions_of(clip.id), reader)
+        _check(reader)
+
+
+def _check(reader: Reader) -> None:
+    """Raise InputError where masks of a clip turned out to be broken; nothing is left of the export then."""
+    report = getattr(reader, "problems", None)
+    if report is not None:
+        report.raise_for_errors()
 
 
 def _frames(clip: Clip, reader: Reader) -> Iterator[tuple[str, Mapping[str, Mask | None]]]:
@@ -107,6 +137,35 @@ def _tree(clip: Clip, expressions: tuple[Expression, ...], reader: Reader, root:
 
 def _annotations(clip: Clip, expressions: tuple[Expression, ...], reader: Reader) -> Items:
     return _tree(clip, expressions, reader, "Annotations/")
+
+
+def _rem_burst(clip: Clip, expressions: tuple[Expression, ...], reader: Reader) -> Items:
+    """``<clip>/pred/<expression>/<frame>.png`` by the data set's own names, on annotated frames, as REM writes it."""
+    home = _outside_path(clip.source_id or clip.id)
+    places = {each.id: f"{home}/{PRED}/{_outside_path(each.source_id or each.id)}" for each in expressions}
+    return _palette_masks(clip, reader, places, set(clip.annotated))
+
+
+def _rem_vspw(clip: Clip, expressions: tuple[Expression, ...], reader: Reader) -> Items:
+    """``<clip>/<expression>/pred/<frame>.png`` by the names of the data set, as REM writes it."""
+    home = _outside_path(clip.source_id or clip.id)
+    places = {each.id: f"{home}/{_outside_path(each.source_id or each.id)}/{PRED}" for each in expressions}
+    return _palette_masks(clip, reader, places, set(clip.frames))
+
+
+def _palette_masks(clip: Clip, reader: Reader, places: Mapping[str, str], wanted: set[str]) -> Items:
+    for index, frame in enumerate(clip.frames):
+        if frame in wanted:
+            for expression, mask in reader.frame(index).items():
+                if mask is not None:
+                    yield f"{places[expression]}/{frame}.png", palette_png(mask.array().astype(np.uint8))
+
+
+def _outside_path(name: str) -> str:
+    """A name from outside as a path that stays where it is put; UsageError for one that would not."""
+    if "\\" in name or "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise UsageError("A name of the data set is no safe path.", where=[repr(name)[:200]], fix="use 'tree'")
+    return name
 
 
 def _run_of(expressions: tuple[Expression, ...]) -> dict[str, int]:
@@ -135,7 +194,7 @@ def _anno_ids(clip: Clip, expressions: tuple[Expression, ...], reader: Reader) -
             members = [each for each in expressions if runs[each.id] == run]
             ids = _id_mask(clip, members, masks, frame)
             if ids is not None:
-                yield f"anno_{run}/{clip.id}/{frame}.png", _palette_png(ids)
+                yield f"anno_{run}/{clip.id}/{frame}.png", palette_png(ids)
 
 
 def _ids(clip: Clip, expressions: tuple[Expression, ...], reader: Reader) -> Items:
@@ -144,7 +203,7 @@ def _ids(clip: Clip, expressions: tuple[Expression, ...], reader: Reader) -> Ite
     for frame, masks in _frames(clip, reader):
         ids = _id_mask(clip, expressions, masks, frame)
         if ids is not None:
-            yield f"{clip.id}/{frame}.png", _palette_png(ids)
+            yield f"{clip.id}/{frame}.png", palette_png(ids)
 
 
 def _id_mask(
@@ -178,7 +237,8 @@ def davis_palette() -> bytes:
     return bytes(colours)
 
 
-def _palette_png(ids: NDArray[np.uint8]) -> bytes:
+def palette_png(ids: NDArray[np.uint8]) -> bytes:
+    """A label image [H, W] as an 8-bit PNG with the palette of DAVIS."""
     from PIL import Image
 
     picture = Image.frombytes("P", (ids.shape[1], ids.shape[0]), ids.tobytes())
@@ -197,6 +257,7 @@ def _rle_lists(clip: Clip, expressions: tuple[Expression, ...], reader: Reader) 
         for index, row in enumerate(rows):
             mask = row[expression]
             if mask is None and index in annotated:
+                _check(reader)  # it may be there and broken
                 raise UsageError("A mask is missing.", where=[f"{clip.id}/{expression}/{clip.frames[index]}"])
             if mask is not None and (whole or index in annotated):
                 entries.append({"size": list(clip.size), "counts": mask.counts().decode("ascii")})
@@ -213,6 +274,7 @@ def _npz(clip: Clip, expressions: tuple[Expression, ...], reader: Reader) -> Ite
         for expression, array in arrays.items():
             mask = masks[expression]
             if mask is None:
+                _check(reader)
                 raise UsageError("A mask is missing.", where=[f"{clip.id}/{expression}/{frame}"], fix="use 'tree'")
             array[index] = mask.array()
     stream = io.BytesIO()
@@ -223,6 +285,8 @@ def _npz(clip: Clip, expressions: tuple[Expression, ...], reader: Reader) -> Ite
 LAYOUTS: dict[str, ClipItems] = {
     "tree": _tree,
     "annotations": _annotations,
+    "rem-burst": _rem_burst,
+    "rem-vspw": _rem_vspw,
     "ids": _ids,
     "anno": _anno,
     "anno-ids": _anno_ids,

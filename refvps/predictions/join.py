@@ -24,6 +24,8 @@ _NAMES = {
     "canonical": "RLE lines",
     "npz": "an .npz",
     "tree": "PNGs per expression",
+    "rem-burst": "PNGs per expression in pred/",
+    "rem-vspw": "pred/ in each expression",
     "arrays": "arrays per expression",
     "ids": "PNGs per frame",
     "anno": "anno_k PNGs per target",
@@ -69,7 +71,7 @@ class Joiner:
             return self._inline(clip, names, claim)
         if claim.form == "arrays":
             return self._arrays(clip, names, claim)
-        if claim.form == "tree":
+        if claim.form in ("tree", "rem-burst", "rem-vspw"):
             return self._tree(clip, names, claim)
         if claim.form == "ids":
             return self._ids(clip, names, claim)

@@ -23,6 +23,8 @@ _ANNO = re.compile(r"anno_\d+")
 
 _RUN = re.compile(r"anno_(?:0|[1-9][0-9]{0,2})")
 _ANNOTATIONS = "Annotations"
+PRED = "pred"
+"""A folder of REM's result trees: ``<clip>/pred/<class>/`` for BURST, ``<clip>/<class>/pred/`` for VSPW."""
 
 
 @dataclass
@@ -161,9 +163,9 @@ def folders(names: Iterable[str]) -> list[Folder]:
 class Claim:
     """The files that speak for one clip in one form.
 
-    ``form``: canonical, npz, json, tree, arrays, ids, anno or anno-ids; ``where``: the folder or file as a user
-    sees it. ``parts`` maps the expression's name in the path (tree, arrays), the run (anno-ids) or run and
-    target (anno) to files by frame name; '' where there is no such level. ``exact`` counts known names.
+    ``form``: canonical, npz, json, tree, rem-burst, rem-vspw, arrays, ids, anno or anno-ids; ``where``: the folder
+    or file as a user sees it. ``parts`` maps the expression's name in the path (trees, arrays), the run (anno-ids) or
+    run and target (anno) to files by frame name; '' where there is no such level. ``exact`` counts known names.
     ``lists``: what an RLE JSON holds, by expression's name. ``wrong``: (problem, file) for masks in JPEG and
     the like, which have no file name in ``parts``.
     """
@@ -236,7 +238,7 @@ def _match(folder: Folder, start: int, names: Names) -> tuple[int, int]:
     if at is None:
         return 0, 0
     clip, count = at
-    rest = rest[count:]
+    rest, _ = _tree_parts(rest[count:])
     anno = start > 0 and _ANNO.fullmatch(folder.parts[start - 1]) is not None
     pictures = folder.stems(".png")
     if not rest:
@@ -249,6 +251,18 @@ def _match(folder: Folder, start: int, names: Names) -> tuple[int, int]:
         known = sum(stem in clip.frames.index for stem in pictures)
         return (3, known) if known else (2, len(folder.files))
     return 1, len(folder.files)
+
+
+def _tree_parts(rest: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """The folders below a clip's without that of REM's trees, and the form they have: tree, rem-burst, rem-vspw.
+
+    The name of an expression may have slashes in REM's trees only.
+    """
+    if len(rest) > 1 and rest[0] == PRED:
+        return ("/".join(rest[1:]),), "rem-burst"
+    if len(rest) > 1 and rest[-1] == PRED:
+        return ("/".join(rest[:-1]),), "rem-vspw"
+    return rest, "tree"
 
 
 def sort_out(
@@ -320,12 +334,14 @@ def _inside(folder: Folder, lead: str, clip: ClipNames, rest: tuple[str, ...], l
     """Files in a clip's folder or one below it."""
     anno = lead if lead and lead != _ANNOTATIONS else ""
     path = "/".join(folder.parts)
-    own = "/".join(folder.parts[: len(folder.parts) - len(rest)]).rpartition(f"{anno}/")[2] if anno else ""
+    home = "/".join(folder.parts[: len(folder.parts) - len(rest)])
+    own = home.rpartition(f"{anno}/")[2] if anno else ""
+    rest, tree = (rest, "tree") if anno else _tree_parts(rest)
     if len(rest) > 1:
         layout.surplus_files += [name for _, _, name in folder.files]
         return
     if rest:
-        form, where = ("anno", f"anno_k/{own}") if anno else ("tree", "/".join(folder.parts[:-1]))
+        form, where = ("anno", f"anno_k/{own}") if anno else (tree, home)
         key = (anno, rest[0]) if anno else rest
         known = rest[0] in (clip.targets if anno else clip.by_name)
     else:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refvps.archive import FileSet, shown
 from refvps.errors import InputError
@@ -79,6 +80,18 @@ def read_binary(files: FileSet, name: str, size: tuple[int, int], findings: Find
         return None
     try:
         return Mask.from_bits(png.read_binary(data, size), size)
+    except png.PngError as error:
+        _blame(data, name, size, error, findings)
+        return None
+
+
+def read_labels(files: FileSet, name: str, size: tuple[int, int], findings: Findings) -> NDArray[np.uint8] | None:
+    """The labels of an 8-bit or 1-bit PNG, uint8 [H, W]; None, with the reason in ``findings``, for any other."""
+    data = _data(files, name, size, findings)
+    if data is None:
+        return None
+    try:
+        return png.read_labels(data, size)
     except png.PngError as error:
         _blame(data, name, size, error, findings)
         return None

@@ -21,6 +21,7 @@ LAYOUTS = (
     "<clip>.jsonl (canonical)",
     "<clip>/<expression>/<frame>.png",
     "Annotations/<clip>/<expression>/<frame>.png",
+    "<clip>/pred/<expression>/<frame>.png or <clip>/<expression>/pred/<frame>.png",
     "<clip>/<frame>.png (target ids, or binary where a clip has one expression)",
     "anno_0..anno_3/<clip>/<frame>.png or anno_k/<clip>/<target>/<frame>.png",
     "<clip>.npz or <clip>/<expression>.npy",

@@ -73,9 +73,9 @@ class ClipReader:
 class Submission:
     """Predictions of one method for one benchmark.
 
-    ``layout``: canonical, npz, tree, arrays, ids, anno, anno-ids, json, mixed, or none. ``prefix``: folder
-    that holds the clips. ``entries``: clips with something to read. ``problems``: what names alone show;
-    masks, and the inside of canonical files and .npz, are looked at by the readers. ``run``: content of
+    ``layout``: canonical, npz, tree, rem-burst, rem-vspw, arrays, ids, anno, anno-ids, json, mixed, or none.
+    ``prefix``: folder that holds the clips. ``entries``: clips with something to read. ``problems``: what names alone
+    show; masks, and the inside of canonical files and .npz, are looked at by the readers. ``run``: content of
     run.json; ``name``: the method's name in it.
     """
 

@@ -133,21 +133,32 @@ def shortened(text: str, size: int, width: int) -> str:
     return text.rstrip() + "…"
 
 
-def legend(size: int = 15, ground: Colour = (255, 255, 255)) -> Image:
-    """The meaning of the colours of :func:`draw` as one line, RGB uint8; ``size`` is that of the font."""
+def legend(size: int = 15, ground: Colour = (255, 255, 255), *, ink: Colour = INK, width: int = 0) -> Image:
+    """The meaning of the colours of :func:`draw`, RGB uint8; ``size`` is that of the font.
+
+    One line, or as many as it takes to stay within ``width`` pixels.
+    """
     from PIL import Image as pillow
     from PIL import ImageDraw
 
-    entries = [(name, _swatch(kind, size)) for name, kind in LEGEND]
     face, gap = font(size), size // 2
-    widths = [2 * size + gap + int(face.getlength(name)) + 2 * size for name, _ in entries]
-    image = pillow.new("RGB", (sum(widths) - 2 * size + 1, size + 6), ground)
-    pen = ImageDraw.Draw(image)
+    rows: list[list[tuple[str, Image, int]]] = [[]]
     left = 0
-    for (name, swatch), width in zip(entries, widths, strict=True):
-        image.paste(pillow.fromarray(swatch), (left, 3))
-        pen.text((left + 2 * size + gap, 3 + size // 2), name, font=face, fill=INK, anchor="lm")
-        left += width
+    for name, kind in LEGEND:
+        needed = 2 * size + gap + int(face.getlength(name)) + 1
+        if width and rows[-1] and left + needed > width:
+            rows.append([])
+            left = 0
+        rows[-1].append((name, _swatch(kind, size), left))
+        left += needed - 1 + 2 * size
+    ends = [at + 2 * size + gap + int(face.getlength(name)) + 1 for row in rows for name, _, at in row]
+    image = pillow.new("RGB", (min(max(ends), width or max(ends)), len(rows) * (size + 6)), ground)
+    pen = ImageDraw.Draw(image)
+    for number, row in enumerate(rows):
+        top = 3 + number * (size + 6)
+        for name, swatch, at in row:
+            image.paste(pillow.fromarray(swatch), (at, top))
+            pen.text((at + 2 * size + gap, top + size // 2), name, font=face, fill=ink, anchor="lm")
     return np.array(image)
 
 

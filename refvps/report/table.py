@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refvps.metrics import METRICS
-from refvps.metrics.catalogue import PERCENT_EXEMPT
 from refvps.run.compare import Comparison
+from refvps.run.score import UNIT_NAMES
+from refvps.types import PERCENT_EXEMPT
 
 
 def grid(rows: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -53,7 +54,7 @@ def _block(title: str, table: Mapping[str, Mapping[str, Any]], metrics: Sequence
 def result_table(data: Mapping[str, Any], *, concepts: bool = False) -> str:
     """A result (the JSON of ``refvps evaluate``) as text: summary, categories, diagnostics, signature."""
     metrics = list(data["summary"])
-    unit = {"frame>object": "objects", "frame>clip>concept": "pairs"}.get(data["rules"]["average"], "clips")
+    unit = UNIT_NAMES[data["rules"]["average"]]
     method, bench = data["method"]["name"], data["benchmark"]
     rows = [["metric", "value", "95 % interval", unit, ""]]
     for name, estimate in data["summary"].items():

@@ -89,7 +89,7 @@ def checked_masks(
         raise InputError(
             "A predictor left frames without a mask.",
             where=[
-                f"{where}, text {text} ({texts[text]!r}), frames {_runs(np.flatnonzero(~row))}"
+                f"{where}, text {text} ({texts[text]!r}), frames {runs(np.flatnonzero(~row))}"
                 for text, row in enumerate(covered)
                 if not row.all()
             ],
@@ -147,11 +147,11 @@ def _checked(
         raise wrong(f"the clip has frames 0-{covered.shape[1] - 1}", place)
     if covered[text, start:stop].any():
         twice = start + np.flatnonzero(covered[text, start:stop])
-        raise wrong(f"frames {_runs(twice)} were given before", place)
+        raise wrong(f"frames {runs(twice)} were given before", place)
     return text, start, masks
 
 
-def _runs(indices: NDArray[np.intp]) -> str:
+def runs(indices: NDArray[np.int64] | NDArray[np.intp]) -> str:
     """Frame numbers as ranges: 0-3, 7, 9-11."""
     pieces = np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)
     shown = [f"{piece[0]}" if len(piece) == 1 else f"{piece[0]}-{piece[-1]}" for piece in pieces[:8]]

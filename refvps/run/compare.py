@@ -61,6 +61,8 @@ def alike(results: Sequence[Result]) -> tuple[list[tuple[Row, ...]], Rules, str,
     same in all; without, their signatures must agree. Raises UsageError when they cannot be made alike.
     """
     first = results[0]
+    if any(result.protocol for result in results):
+        return _by_protocol(results)
     clashes = [
         f"{result.name}: {text}"
         for result in results[1:]
@@ -92,6 +94,23 @@ def alike(results: Sequence[Result]) -> tuple[list[tuple[Row, ...]], Rules, str,
     return _same_rows([score.rows_of(table, rules, metrics) for table in tables]), rules, line, notes + said
 
 
+def _by_protocol(results: Sequence[Result]) -> tuple[list[tuple[Row, ...]], Rules, str, tuple[str, ...]]:
+    """Results by one tool's protocol: compared as they are, and only where every rule and all data agree."""
+    first = results[0]
+    clashes = [
+        f"{result.name}: {text}"
+        for result in results[1:]
+        for text in signature.differences(first.signature, result.signature)
+    ]
+    if clashes:
+        raise UsageError(
+            "Results by different protocols, or of different data, are never compared.",
+            where=clashes,
+            fix="evaluate all of them with the same --protocol on the same ground truth",
+        )
+    return _same_rows([result.rows for result in results]), first.rules, first.signature, ()
+
+
 def _shared_clips(tables: Sequence[Counts], names: Sequence[str]) -> tuple[list[Counts], tuple[str, ...]]:
     if len({table.benchmark["name"] for table in tables}) > 1:
         raise UsageError(
@@ -102,6 +121,7 @@ def _shared_clips(tables: Sequence[Counts], names: Sequence[str]) -> tuple[list[
     digests = [{clip.id: clip.digest for clip in table.clips} for table in tables]
     shared = [clip for clip, digest in digests[0].items() if all(other.get(clip) == digest for other in digests)]
     if not shared:
+        _refuse_styles(tables, names)
         raise UsageError(
             "These results have no clip in common.",
             where=[f"{name}: {len(digest)} clips" for name, digest in zip(names, digests, strict=True)],
@@ -111,6 +131,20 @@ def _shared_clips(tables: Sequence[Counts], names: Sequence[str]) -> tuple[list[
         return list(tables), ()
     note = f"compared on the {len(shared)} clips whose content is the same in all results"
     return [select(table, shared) for table in tables], (note,)
+
+
+def _refuse_styles(tables: Sequence[Counts], names: Sequence[str]) -> None:
+    """Raise UsageError where the same classes were asked for in sentences of different styles."""
+    asked = [{(each.clip, each.id): (each.text, each.annotator) for each in table.expressions} for table in tables]
+    for name, others in zip(names[1:], asked[1:], strict=True):
+        pairs = [(said, others[key]) for key, said in asked[0].items() if key in others]
+        if pairs and all(first[1] != other[1] for first, other in pairs):
+            (text, style), (other, its) = next((p for p in pairs if p[0][0] != p[1][0]), pairs[0])
+            raise UsageError(
+                "These results answer differently worded expressions; their scores cannot be compared.",
+                where=[f"{names[0]}: {text!r} ({style})", f"{name}: {other!r} ({its})"],
+                fix="predict and evaluate with one style of expressions, raw or clean; see refvps expressions --help",
+            )
 
 
 def _scorable(tables: Sequence[Counts], rules: Rules) -> tuple[tuple[str, ...], tuple[str, ...]]:

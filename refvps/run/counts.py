@@ -67,7 +67,8 @@ class Counts:
     ``clips``, ``expressions`` and ``targets``; ``frame`` is the position in the clip's frames; ``both`` is
     |P∩G|, ``prediction`` |P|, ``target_area`` |G|, ``prediction_ignore`` |P∩I|, ``ignore`` |I|, all in
     pixels. The four ``edge_*`` columns exist only when F was counted, under ``boundary`` = {"bound_th",
-    "ignore"}: they cannot be re-scored under another tolerance or Ignore rule.
+    "ignore"}: they cannot be re-scored under another tolerance or Ignore rule. ``protocol`` holds the fields of
+    another tool's rules (see :mod:`refvps.run.protocols`); such counts are never scored by these.
     """
 
     benchmark: Mapping[str, str]
@@ -78,6 +79,7 @@ class Counts:
     boundary: Mapping[str, Any] | None = None
     method: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    protocol: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.columns["clip"])
@@ -117,6 +119,7 @@ class Counts:
             "targets": [list(t) for t in self.targets],
             "columns": list(self.columns),
             "notes": list(self.notes),
+            **({"protocol": dict(self.protocol)} if self.protocol else {}),
         }
 
     def check_complete(self) -> None:

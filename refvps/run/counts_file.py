@@ -37,6 +37,13 @@ _MAX_BYTES = 1 << 29
 
 def write_counts(counts: Counts, path: Path) -> bytes:
     """Write a ``.counts.npz`` (readable by ``numpy.load`` without pickle), atomically; returns its bytes."""
+    data = pack_counts(counts)
+    write_atomic(path, data)
+    return data
+
+
+def pack_counts(counts: Counts) -> bytes:
+    """The bytes of a ``.counts.npz``; the same counts give the same bytes."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         names = {**counts.names(), "method": dict(counts.method)}
@@ -49,17 +56,20 @@ def write_counts(counts: Counts, path: Path) -> bytes:
             member = io.BytesIO()
             np.lib.format.write_array(member, array, allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED)
-    data = stream.getvalue()
-    write_atomic(path, data)
-    return data
+    return stream.getvalue()
 
 
 def read_counts(path: Path) -> Counts:
     """Read and check a ``.counts.npz`` from anyone; raises InputError when anything in it cannot be."""
     if not path.is_file():
         raise InputError("There is no counts file.", where=[str(path)], fix="keep .counts.npz beside the result")
+    return unpack_counts(path, str(path))
+
+
+def unpack_counts(source: Path | bytes, name: str) -> Counts:
+    """Counts from a file or from the bytes of one; ``name`` is how errors call it. Raises as :func:`read_counts`."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(source if isinstance(source, Path) else io.BytesIO(source)) as archive:
             members = archive.infolist()
             if len(members) > 64:
                 raise ValueError("it holds too many arrays")
@@ -72,13 +82,13 @@ def read_counts(path: Path) -> Counts:
                 if left < 0:
                     raise ValueError(f"it unpacks to more than {_MAX_BYTES:,} bytes")
                 arrays[member.filename.removesuffix(".npy")] = _array(content)
-        return _checked(arrays, str(path))
+        return _checked(arrays, name)
     except (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
             ValueError, RefvpsError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         reason = "; ".join([error.what, *error.where[:3]]) if isinstance(error, RefvpsError) else str(error)
         raise InputError(
             "A counts file cannot be used.",
-            where=[f"{path}: {reason[:300]}"],
+            where=[f"{name}: {reason[:300]}"],
             fix="take the file from the result's author again, or evaluate the predictions again",
         ) from error
 
@@ -122,6 +132,7 @@ def _checked(arrays: dict[str, NDArray[Any]], name: str) -> Counts:
         boundary=_boundary(names["boundary"]),
         method={"name": _text(names["method"]["name"])} if names.get("method") else {},
         notes=tuple(map(_text, names["notes"])),
+        protocol={_text(key): _text(value) for key, value in names.get("protocol", {}).items()},
     )
     _check_names(counts, names["benchmark"])
     _check_ranges(counts)

@@ -13,6 +13,7 @@ from refvps.predictions.submission import Submission, open_submission
 from refvps.run.count import Progress, count
 from refvps.run.counts import Counts, select
 from refvps.run.counts_file import read_counts
+from refvps.run.results import read_result
 from refvps.run.score import check_metrics, score
 from refvps.types import ID, Benchmark, Method, Rules, Scores
 
@@ -94,6 +95,24 @@ def evaluate_counts(path: Path, rules: Rules, *, method: str | None = None, with
     return Evaluation(scores, counts, rules, Report(()), {"counts": _shown(path)})
 
 
+def rules_beside(path: Path) -> tuple[Rules, str]:
+    """The rules that counts were scored by, when the result still lies beside them, and a line that says so.
+
+    A table of counts does not hold rules; alone, it is scored by the defaults.
+    """
+    result = path.with_name(path.name.removesuffix(".counts.npz") + ".json")
+    if path.name.endswith(".counts.npz") and result.is_file():
+        found = read_result(result)
+        if found.data["counts"]["sha256"] == read_counts(path).sha256():
+            return found.rules, f"rules not given here are those of {result}"
+    return Rules(), ""
+
+
+def protocol_of(path: Path) -> str:
+    """The other tool's protocol that counts were made by, "" for refvps' own rules."""
+    return str(read_counts(path).protocol.get("protocol", ""))
+
+
 def _shown(path: Path) -> str:
     """A path as text that any JSON file can hold."""
     return str(path).encode("utf-8", "replace").decode("utf-8")
@@ -115,10 +134,15 @@ def evaluate(benchmark: Benchmark | str, predictions: str | Path, **options: Any
     """Score predictions in Python: ``refvps.evaluate(refvps.load("sample"), "preds/").summary["J"]``.
 
     ``benchmark``: a benchmark or its name. ``options``: ``rules``, ``method``, ``jobs``, ``without``,
-    ``progress`` as for :func:`evaluate_submission`. Nothing is written.
+    ``progress`` as for :func:`evaluate_submission`. Nothing is written. Ref-DAVIS is scored by its protocol unless
+    ``rules`` say otherwise.
     """
     if isinstance(benchmark, str):
         from refvps.data import load
 
         benchmark = load(benchmark)
+    if benchmark.name == "ref-davis" and not options.keys() & {"rules", "without"}:
+        from refvps.run.protocols.refdavis import evaluate_refdavis
+
+        return evaluate_refdavis(benchmark, Path(predictions), **options).scores
     return evaluate_submission(benchmark, Path(predictions), **options).scores

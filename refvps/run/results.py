@@ -51,6 +51,11 @@ class Result:
         """Scores per (clip, expression)."""
         return tuple(Row(**row) for row in self.data["rows"])
 
+    @property
+    def protocol(self) -> str:
+        """Name of the other tool's protocol it was scored by, "" for refvps' own rules."""
+        return str(self.data["protocol"]["name"]) if "protocol" in self.data else ""
+
     def has_counts(self) -> bool:
         """True when the counts file lies beside the result."""
         return (self.path.parent / str(self.data["counts"]["file"])).is_file()
@@ -74,7 +79,9 @@ def _estimates(values: Mapping[str, Estimate]) -> dict[str, Any]:
     return {name: asdict(value) for name, value in values.items()}
 
 
-def to_dict(scores: Scores, rules: Rules, counts_file: str) -> dict[str, Any]:
+def to_dict(
+    scores: Scores, rules: Rules, counts_file: str, protocol: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The result as plain JSON, without the volatile keys."""
     asked = tuple(scores.summary)
     return {
@@ -91,6 +98,7 @@ def to_dict(scores: Scores, rules: Rules, counts_file: str) -> dict[str, Any]:
         "counts": {"file": counts_file, "sha256": scores.counts_sha256},
         "incomplete": scores.incomplete,
         "notes": list(scores.notes),
+        **({} if protocol is None else {"protocol": dict(protocol)}),
     }
 
 
@@ -130,8 +138,9 @@ def write_result(
     inputs: Mapping[str, Any] | None = None,
     timings: Mapping[str, float] | None = None,
     force: bool = False,
+    protocol: Mapping[str, Any] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Write a result; returns its path and content.
+    """Write a result; returns its path and content. ``protocol``: its block, when another tool's rules were used.
 
     The same result again is a no-op, which also mends a counts file that a killed run left behind;
     another one under the same name raises UsageError unless ``force``. The counts are written first, so a
@@ -141,9 +150,11 @@ def write_result(
         check_id(name, kind)
     check_id(scores.benchmark["version"], "benchmark version")
     folder = out / f"{scores.benchmark['name']}@{scores.benchmark['version']}"
-    path = folder / f"{scores.method.name}.json"
-    counts_path = folder / f"{scores.method.name}.counts.npz"
-    data = to_dict(scores, rules, counts_path.name)
+    stem = scores.method.name if protocol is None else f"{scores.method.name}.{protocol['name']}"
+    check_id(stem, "result")
+    path = folder / f"{stem}.json"
+    counts_path = folder / f"{stem}.counts.npz"
+    data = to_dict(scores, rules, counts_path.name, protocol)
     with locked(home() / "locks" / sha256(str(path.resolve()).encode("utf-8", "replace"))[:32]):
         for leftover in (path, counts_path):
             remove_leftovers(leftover)
@@ -232,6 +243,17 @@ def _contradictions(result: Result) -> list[str]:
         for key, value in said.items()
         if fields.get(key) != value
     ]
+    if fields.get("protocol", "") != result.protocol:
+        wrong.append(f"signature protocol:{fields.get('protocol')}, the result says {result.protocol or 'none'}")
+    if block := result.data.get("protocol"):
+        tables = [block, *block["sequences"], *block["objects"]]
+        if any(sorted(table["scores"]) != sorted(block["columns"]) for table in tables):
+            wrong.append("the tables of its protocol do not hold the columns they name")
+        wrong += [
+            f"signature {k}:{fields.get(k)}, its protocol says {v}"
+            for k, v in block["rules"].items()
+            if fields.get(k) != v
+        ]
     wrong += [f"{name!r} is no metric" for name in rules.metrics if name not in METRICS]
     lacking = [row for row in result.rows if set(row.values) != set(rules.metrics)]
     wrong += [f"row {row.clip}/{row.expression} does not hold the metrics of the rules" for row in lacking]

@@ -12,7 +12,15 @@ from refvps.run.counts import Counts
 from refvps.run.signature import rate, signature
 from refvps.types import Estimate, Method, Row, Rules, Scores
 
-AVERAGES = ("frame>expression>clip", "frame>clip>concept", "frame>object")
+AVERAGES = ("frame>expression>clip", "frame>clip>concept", "frame>object", "frame>expression")
+UNIT_NAMES = {
+    "frame>expression>clip": "clips",
+    "frame>clip>concept": "pairs",
+    "frame>object": "objects",
+    "frame>expression": "expressions",
+}
+"""What ``n`` counts, by averaging order."""
+
 UNDEFINED = Estimate(None, None, None, 0, 0)
 
 
@@ -42,6 +50,29 @@ def check_metrics(names: Iterable[str]) -> tuple[str, ...]:
     return chosen
 
 
+def check_rules(rules: Rules) -> None:
+    """Raise UsageError unless every field of ``rules`` means something; nothing unknown passes for a default."""
+    check_metrics(rules.metrics)
+    if rules.average not in AVERAGES:
+        raise UsageError(
+            "There is no such averaging order.", where=[repr(rules.average)], fix="one of " + ", ".join(AVERAGES)
+        )
+    whole = all(isinstance(value, int) and 0 <= value < 1 << 63 for value in (rules.draws, rules.seed))
+    wrong = {
+        "ignore": rules.ignore not in ("drop", "background", "target"),
+        "missing": rules.missing not in ("error", "zero"),
+        "bound_th": not 0 < rules.bound_th < 1e5,
+        "draws and seed": not whole or rules.draws > 1_000_000,
+        "confidence": not 0 < rules.confidence < 1,
+    }
+    if any(wrong.values()):
+        raise UsageError(
+            "Rules that mean nothing.",
+            where=[name for name, bad in wrong.items() if bad],
+            fix="see refvps.Rules: ignore is drop, background or target, missing is error or zero",
+        )
+
+
 def rows_of(counts: Counts, rules: Rules, metrics: Sequence[str]) -> tuple[Row, ...]:
     """Scores per (clip, expression, target), in benchmark order."""
     groups = {clip.id: clip.group for clip in counts.clips}
@@ -67,12 +98,13 @@ def rows_of(counts: Counts, rules: Rules, metrics: Sequence[str]) -> tuple[Row, 
 def units(rows: Sequence[Row], metric: str, average: str) -> list[Unit]:
     """The units that ``average`` takes the mean over; rows where the metric is undefined are left out.
 
-    A unit is a clip, a (clip, target) or a (clip, concept), with the mean over its expressions.
+    A unit is a clip, a (clip, target) or a (clip, concept), with the mean over its expressions, or one expression.
     """
     defined = [(row, value) for row in rows if (value := row.values[metric]) is not None]
     buckets: dict[tuple[str, str], list[tuple[Row, float]]] = {}
     for row, value in defined:
-        part = {"frame>object": row.target, "frame>clip>concept": row.concept}.get(average, "")
+        parts = {"frame>object": row.target, "frame>clip>concept": row.concept, "frame>expression": row.expression}
+        part = parts.get(average, "")
         buckets.setdefault((row.clip, part), []).append((row, value))
     by_class = average == "frame>clip>concept"
     return [
@@ -112,10 +144,13 @@ def score(counts: Counts, rules: Rules, *, method: Method | None = None, notes: 
     """
     from refvps import __version__
 
+    check_rules(rules)
     metrics = check_metrics(rules.metrics)
-    if rules.average not in AVERAGES:
+    if counts.protocol:
         raise UsageError(
-            "There is no such averaging order.", where=[rules.average], fix="one of " + ", ".join(AVERAGES)
+            "These counts were made by another tool's protocol.",
+            where=[counts.protocol.get("protocol", "?")],
+            fix="name it: --protocol " + counts.protocol.get("protocol", "NAME"),
         )
     if not len(counts):
         raise InputError("There is nothing to score.", where=[counts.benchmark["name"]], fix="check the benchmark")

@@ -27,6 +27,7 @@ def signature(counts: Counts, rules: Rules, version: str) -> str:
     """The signature of scoring ``counts`` under ``rules``."""
     fields = {
         "refvps": "+".join(rules.metrics),
+        **counts.protocol,
         "avg": rules.average,
         "ign": rules.ignore,
         "empty": "1",

@@ -16,8 +16,9 @@ from refvps.files import canonical_json, write_atomic, write_json_lines
 VERSION = "1"
 """Version of the sample; any change of its pixels, masks or sentences raises it."""
 
-ANNOTATORS = ("a1", "a1", "a2", "a2")
-"""Who wrote the four sentences of a clip."""
+LICENCE = "Apache-2.0"
+ANNOTATORS = (("a1", 1), ("a1", 2), ("a2", 1), ("a2", 2))
+"""Who wrote the four sentences of a clip, and which of theirs each is."""
 
 
 def _names(scene: Scene) -> list[str]:
@@ -37,6 +38,9 @@ def clip_record(scene: Scene) -> dict[str, Any]:
         "split": "test",
         "concept": scene.concept,
         "categories": list(scene.categories),
+        "frame_count": scene.length,
+        "source": {"platform": "painted by refvps", "licence": LICENCE, "redistribution": "frames"},
+        "added_in": VERSION,
     }
 
 
@@ -51,8 +55,9 @@ def expression_records(scene: Scene) -> list[dict[str, Any]]:
             "concept": scene.concept,
             "categories": list(scene.categories),
             "annotator": annotator,
+            "slot": slot,
         }
-        for number, (text, annotator) in enumerate(zip(scene.texts, ANNOTATORS, strict=True))
+        for number, (text, (annotator, slot)) in enumerate(zip(scene.texts, ANNOTATORS, strict=True))
     ]
 
 
@@ -86,5 +91,5 @@ def write(out: Path) -> None:
         write_json_lines(out.joinpath("masks", f"{scene.id}.jsonl"), mask_records(scene))
         for data in pixels(scene.id):
             digest.update(data)
-    about = {"name": "sample", "version": VERSION, "licence": "Apache-2.0", "pixel_digest": digest.hexdigest()}
+    about = {"name": "sample", "version": VERSION, "licence": LICENCE, "pixel_digest": digest.hexdigest()}
     write_atomic(out.joinpath("benchmark.json"), canonical_json(about) + b"\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +38,8 @@ class Video:
         return tuple(sorted({name for frames in self.parts.values() for name in frames}, key=natural_key))
 
 
-def find_videos(folder: Path) -> tuple[list[Video], list[str]]:
-    """Videos in natural order, and notes on what was passed over.
+def find_videos(folder: Path, beside: Collection[str] = ()) -> tuple[list[Video], list[str]]:
+    """Videos in natural order, and notes on what was passed over; names in ``beside`` are no part of the ground truth.
 
     Raises UsageError when there is no such folder, InputError naming every file and folder that fits neither
     layout (see :mod:`refvps.data.folder`).
@@ -52,6 +52,8 @@ def find_videos(folder: Path) -> tuple[list[Video], list[str]]:
     if "Annotations" in folders and all(name in BESIDE for name in folders if name != "Annotations"):
         notes.append("The ground truth was read from the folder Annotations inside it.")
         folders, files, junk = _listing(folders["Annotations"])
+    folders = {name: path for name, path in folders.items() if name not in beside}
+    files = {name: path for name, path in files.items() if name not in beside}
     if files:
         raise InputError(
             "Files stand beside the video folders of the ground truth.",

@@ -1,0 +1,163 @@
+"""The record of a review: what was found, what is proposed, and room for a person's decisions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from refvps import __version__
+from refvps.curate.padding import Padding
+from refvps.curate.review import Review
+from refvps.curate.shots import Shot
+from refvps.curate.split import edit
+from refvps.curate.stillness import Motion
+from refvps.errors import UsageError
+from refvps.files import read_json, write_atomic
+
+SCHEMA = "refvps.curation/1"
+SUFFIX = ".proposals.json"
+
+
+def proposals(review: Review) -> list[dict[str, Any]]:
+    """What a person is asked, one question each; ``accepted`` is None until answered.
+
+    ``kind``: "trim" (one clip, shorter than the video), "split" (several clips, one group), "crop", "reject" (with
+    the paper's criterion) or "look" (nothing follows by itself).
+    """
+    found: list[dict[str, Any]] = []
+    clips, whole = review.clips, len(review.survey)
+    if not clips:
+        reason = f"no shot lasts {review.thresholds.clip_seconds:g} s"
+        found.append({"kind": "reject", "criterion": "shot-changes", "reason": reason})
+    elif len(clips) > 1:
+        cut = [_times(review, index) for index in range(len(clips))]
+        found.append({"kind": "split", "criterion": "compilation", "clips": cut, "reason": f"{len(clips)} shots"})
+    elif clips[0].stop - clips[0].first < whole:
+        found.append({"kind": "trim", **_times(review, 0), "reason": "; ".join(_why(review)) or "shot changes"})
+    for index, pad in enumerate(review.paddings):
+        if pad.kind != "none":
+            kind, reason = (
+                ("crop", "padding") if pad.kind == "still" else ("look", "bands that copy the middle, blurred")
+            )
+            where = f"{reason}: {', '.join(pad.sides)}"
+            found.append({"kind": kind, "clip": index, "box": list(pad.box), "reason": where})
+    for index, moved in enumerate(review.motions):
+        for criterion, reason in _verdicts(moved, review):
+            found.append({"kind": "reject", "clip": index, "criterion": criterion, "reason": reason})
+        for run in moved.frozen:
+            reason = f"one picture for {float(run.seconds):.2f} s"
+            found.append({"kind": "look", "clip": index, **_span(run), "reason": reason})
+    for each in review.boundaries:
+        if each.kind != "cut":
+            reason = "a flash, or a cut there and back" if each.kind == "flash?" else "a dissolve, or a fast change"
+            found.append({"kind": "look", "frame": each.frame, "seconds": str(each.seconds), "reason": reason})
+    return [each | {"accepted": None} for each in found]
+
+
+def record(review: Review) -> dict[str, Any]:
+    """The whole review as JSON; times are exact fractions of seconds on the clock of the file."""
+    video, found = review.survey.video, review.survey
+    return {
+        "schema": SCHEMA,
+        "file": review.path.name,
+        "sha256": review.sha256,
+        "size": list(video.size),
+        "rotation": video.rotation,
+        "frames": len(found),
+        "start": str(found.at(0)),
+        "end": str(found.end),
+        "tool": f"refvps {__version__}",
+        "engine": review.engine,
+        "thresholds": asdict(review.thresholds),
+        "boundaries": [
+            {
+                "kind": each.kind,
+                "frame": each.frame,
+                "stop": each.stop,
+                "seconds": str(each.seconds),
+                "change": each.change,
+            }
+            for each in review.boundaries
+        ],
+        "shots": [_span(shot) for shot in review.shots],
+        "cards": [{"place": card.place, **_span(card.part), "reasons": list(card.reasons)} for card in review.cards],
+        "frozen": [_span(run) for run in review.frozen],
+        "clips": [_clip(review, index) for index in range(len(review.clips))],
+        "proposals": proposals(review),
+        "decided_by": None,
+        "decided_at": None,
+    }
+
+
+def write_record(content: dict[str, Any], path: Path, *, force: bool = False) -> bool:
+    """Write a record; False when the same stands there already, whatever was decided in it.
+
+    Raises UsageError, without ``force``, for a file in which someone decided about other proposals.
+    """
+    if path.exists() and not force:
+        there = read_json(path)
+        if not isinstance(there, dict) or there.get("schema") != content["schema"]:
+            raise UsageError("Another file is in the way.", where=[str(path)], fix="move it, or pass --force")
+        if _undecided(there) == content:
+            return False
+        if _undecided(there) != there:
+            raise UsageError(
+                "Someone decided about other proposals here.",
+                where=[str(path)],
+                fix="keep that file elsewhere, write to another --out, or pass --force to lose the decisions",
+            )
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, text.encode("utf-8") + b"\n")
+    return True
+
+
+def _undecided(content: dict[str, Any]) -> dict[str, Any]:
+    """A record as it was before anybody decided."""
+    asked = content.get("proposals", [])
+    asked = [each | {"accepted": None} if isinstance(each, dict) else each for each in asked]
+    return content | {"proposals": asked, "decided_by": None, "decided_at": None}
+
+
+def _clip(review: Review, index: int) -> dict[str, Any]:
+    line: dict[str, Any] = _span(review.clips[index])
+    moved = review.motions[index]
+    line["motion"] = {"still": moved.still, "moved": moved.moved, "longest_movement": moved.events}
+    if review.paddings:
+        line["padding"] = _padding(review.paddings[index])
+    return line
+
+
+def _padding(found: Padding) -> dict[str, Any]:
+    return {"kind": found.kind, "box": list(found.box), "sides": list(found.sides)}
+
+
+def _span(part: Shot) -> dict[str, Any]:
+    return {"first": part.first, "stop": part.stop, "start": str(part.start), "end": str(part.end)}
+
+
+def _times(review: Review, index: int) -> dict[str, Any]:
+    """[start, end) as the ``edit`` of a manifest has it: an end that is the video's own is None."""
+    cut = edit(review, index)
+    return {
+        "start": None if cut.start is None else str(cut.start),
+        "end": None if cut.end is None else str(cut.end),
+    }
+
+
+def _why(review: Review) -> list[str]:
+    words = {"start": "title card", "end": "end card"}
+    return [f"{words[card.place]} ({', '.join(card.reasons)})" for card in review.cards]
+
+
+def _verdicts(moved: Motion, review: Review) -> list[tuple[str, str]]:
+    found = []
+    if moved.stationary and moved.still is not None:
+        found.append(("static", f"{moved.still:.0%} of its seconds change hardly anything"))
+    if moved.fast:
+        least = review.thresholds.fast_frames
+        found.append(
+            ("too-fast", f"the longest movement takes {moved.events} of at least {least} frames at 24 per second")
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Benchmarks of referring segmentation by others: sentences, and masks of objects."""

@@ -1,0 +1,1 @@
+"""A data set on paper: its table (:mod:`table`), its clip lengths (:mod:`lengths`), its :mod:`funnel`."""

@@ -1,0 +1,1 @@
+"""Source videos: decoded frames with exact times, the tick rule, fingerprints of pictures."""
