@@ -36,7 +36,7 @@ demo: $(VENV)/core
 	@echo "Look at demo/sheets/sheet.png; the result is in demo/results/."
 
 # Test groups, each with its time; slow proofs are left to make proof.
-GROUPS = lint masks predictions data download lists predict scoring incumbents report cli package
+GROUPS = lint masks predictions data download frames lists predict scoring incumbents report cli package
 test: $(VENV)/test
 	@$(BIN)/python tests/groups.py $(GROUPS)
 

@@ -23,6 +23,7 @@ FILES = {
         *("test_download.py", "test_fetch.py", "test_hub.py"),
         *("test_store.py", "test_layouts.py", "test_register.py"),
     ],
+    "frames": ["test_ticks.py", "test_source.py", "test_fingerprint.py", "test_extract*.py"],
     "lists": ["test_manifest*.py", "test_statistics.py", "test_purge.py"],
     "predict": [
         "test_sanity.py",

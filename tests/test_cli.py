@@ -475,31 +475,3 @@ def test_register_and_evaluate_the_default_benchmark(run, tmp_path):
     code, out, _ = run("evaluate", "--pred", tmp_path / "preds", "--out", tmp_path / "r")
     assert code == 0
     assert "full on ref-vps@" in out
-
-
-def test_counts_are_scored_by_the_rules_of_the_result_beside_them(run, motion, tmp_path):
-    out = ("--out", tmp_path / "results")
-    rules = ("--metrics", "J,TC_over_T", "--average", "frame>clip>concept", "--ignore", "background")
-    assert run("evaluate", "--pred", motion, *SAMPLE, *rules, *out)[0] == 0
-    first = json.loads((tmp_path / "results/sample@1/motion.json").read_text())
-    counts = tmp_path / "results/sample@1/motion.counts.npz"
-    code, _, err = run("evaluate", "--from-counts", counts, "--method", "again", *out)
-    again = json.loads((tmp_path / "results/sample@1/again.json").read_text())
-    assert (code, again["signature"], again["summary"]) == (0, first["signature"], first["summary"])
-    assert "rules not given here are those of" in err
-    code, _, _ = run("evaluate", "--from-counts", counts, "--metrics", "J", "--method", "other", *out)
-    assert json.loads((tmp_path / "results/sample@1/other.json").read_text())["rules"]["ignore"] == "background"
-    alone = tmp_path / "alone.counts.npz"
-    alone.write_bytes(counts.read_bytes())
-    code, _, err = run("evaluate", "--from-counts", alone, "--method", "alone", *out)
-    assert (code, "rules not given here" in err) == (0, False)
-    assert json.loads((tmp_path / "results/sample@1/alone.json").read_text())["rules"]["metrics"] == ["J", "TC"]
-
-
-def test_the_mean_over_expressions_weighs_clips_by_their_sentences(run, motion, tmp_path):
-    args = ("--pred", motion, *SAMPLE, "--average", "frame>expression", "--out", tmp_path)
-    assert run("evaluate", *args)[0] == 0
-    data = json.loads((tmp_path / "sample@1/motion.json").read_text())
-    values = [row["values"]["J"] for row in data["rows"]]
-    assert data["summary"]["J"]["value"] == pytest.approx(sum(values) / len(values), abs=1e-15)
-    assert data["summary"]["J"]["n"] == len(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tracemalloc
 from fractions import Fraction as F
 from pathlib import Path
 
@@ -484,6 +485,20 @@ def test_hostile_records(text: str, reference: Path, tmp_path: Path, capsys: pyt
     code, _, err = run(capsys, "--verify", reference / "f", "--against", tmp_path / "fingerprints.jsonl")
     assert code == 4
     assert "fingerprints.jsonl:1" in err
+
+
+def test_memory_does_not_grow_with_the_film(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """120 files of a megabyte each, of which a handful may be in memory at a time."""
+    path = films.write(tmp_path / "film.mp4", films.times(24, 120))
+    monkeypatch.setattr(frames_module, "encode", lambda picture, *_: bytes([picture[0, 0, 0]]) * (1 << 20))
+    tracemalloc.start()
+    try:
+        assert run(capsys, path, "--out", tmp_path / "out", "-j", 2)[0] == 0
+        assert tracemalloc.get_traced_memory()[1] < 30 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_limits_hold_for_long_films(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
+from email.message import Message
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -215,7 +218,8 @@ def test_redirects_are_followed_a_few_times_and_only_to_the_web(server: FakeHub,
     assert get(server, tmp_path / "1", "moved.zip")[0].read_bytes() == DATA
     secret = tmp_path / "secret"
     secret.write_bytes(DATA)
-    for target in (f"file://{secret}", "ftp://127.0.0.1/a.zip", "http://u:p@127.0.0.1/a.zip", "data:,x"):
+    port = server.url.rpartition(":")[2]
+    for target in (f"file://{secret}", "ftp://127.0.0.1/a.zip", f"http://u:p@127.0.0.1:{port}/files/a.zip", "data:,x"):
         server.redirects = {"/files/moved.zip": target}
         with pytest.raises(NetworkError):
             get(server, tmp_path / "2", "moved.zip")
@@ -224,6 +228,20 @@ def test_redirects_are_followed_a_few_times_and_only_to_the_web(server: FakeHub,
         get(server, tmp_path / "3", "moved.zip")
     assert len(server.gets("moved.zip")) < 20
     assert not list(tmp_path.glob("[23]/*.zip"))
+
+
+def test_a_redirect_never_leaves_https() -> None:
+    request = urllib.request.Request("https://host/x", headers={"Range": "bytes=5-"})
+
+    def follow(target: str) -> urllib.request.Request:
+        return http._Redirects().redirect_request(request, io.BytesIO(), 302, "Found", Message(), target)
+
+    assert follow("https://cdn/x").get_header("Range") == "bytes=5-"
+    with pytest.raises(http._Final, match="from https to http"):
+        follow("http://cdn/x")
+    for target in ("https://u:p@cdn/x", "file:///etc/passwd"):
+        with pytest.raises(UsageError):
+            follow(target)
 
 
 BAD = (

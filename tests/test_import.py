@@ -104,8 +104,7 @@ def write_davis4(folder: Path, exported: Path, masks: Masks, home: str, *runs: s
             for index, mask in enumerate(masks[group["clip"], expression]):
                 path = folder / home / run / name / f"{index:05d}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                picture = Image.fromarray(mask.astype(np.uint8)).convert("P")
-                picture.putdata(mask.ravel().astype(int).tolist())
+                picture = Image.frombytes("P", mask.shape[::-1], mask.astype(np.uint8).tobytes())
                 picture.putpalette([0, 0, 0, 128, 0, 0] + [7] * 762)
                 picture.save(path)
     return folder
@@ -157,8 +156,7 @@ def test_davis4_reads_palettes_by_index_and_nothing_soft(tmp_path: Path) -> None
     path = given / "anno_0/flash__g000/00002.png"
     labels = np.zeros((29, 43), np.uint8)
     labels[3:9, 4:20], labels[10:12] = 3, 7
-    picture = Image.fromarray(labels).convert("P")
-    picture.putdata(labels.ravel().tolist())
+    picture = Image.frombytes("P", (43, 29), labels.tobytes())
     picture.putpalette([0] * 768)
     picture.save(path)
     import_predictions(given, benchmark, tmp_path / "out")

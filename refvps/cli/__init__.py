@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("refvps.cli.listing:listing", "List benchmarks, predictors or metrics."),
     "download": ("refvps.cli.dataset.download:download", "Put a benchmark on this machine."),
     "extract": ("refvps.cli.dataset.extract:extract", "Take the frames of videos at exactly 24 per second."),
+    "curate": ("refvps.cli.dataset.curate:curate", "Propose cuts, crops and rejections of videos; a person decides."),
     "expressions": (
         "refvps.cli.dataset.expressions:expressions",
         'List the sentences "the <class>" of BURST or of VSPW\'s stuff classes.',

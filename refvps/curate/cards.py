@@ -83,14 +83,20 @@ def _reasons(found: Survey, part: slice, rest: NDArray[np.bool_], thresholds: Th
     other = float(np.median(found.dark[rest])) if rest.any() else 0.0
     found_ = []
     share = float(lasting[quiet].sum() / total)
-    usual = float(found.lasting[rest][found.moving[rest] < thresholds.moving_share].sum() / found.lasting[rest].sum())
-    if share >= thresholds.card_still and usual <= share / 2:
+    if share >= thresholds.card_still and _quiet(found, rest, thresholds) <= share / 2:
         found_.append(f"still for {share:.0%} of its time")
     if dark >= thresholds.card_dark and other <= dark / 2:
         found_.append(f"{dark:.0%} of it is dark, {other:.0%} of the rest")
     if float(np.median(found.contrast[part])) < thresholds.black_level / 4:
         found_.append("one colour")
     return tuple(found_)
+
+
+def _quiet(found: Survey, where: NDArray[np.bool_], thresholds: Thresholds) -> float:
+    """Share of the time of some frames in which nothing moves; 1 for none."""
+    lasting = found.lasting[where]
+    total = float(lasting.sum())
+    return float(lasting[found.moving[where] < thresholds.moving_share].sum()) / total if total > 0 else 1.0
 
 
 def _uniform(found: Survey, place: End, thresholds: Thresholds) -> Card | None:
@@ -101,6 +107,10 @@ def _uniform(found: Survey, place: End, thresholds: Thresholds) -> Card | None:
         if run > 1:
             return Card(place, _at_end(found, place, run), ("black",))
     for frozen in frozen_runs(found, thresholds):
+        rest = np.ones(len(found), np.bool_)
+        rest[frozen.first : frozen.stop] = False
+        if _quiet(found, rest, thresholds) > thresholds.card_still / 2:
+            continue  # where little moves anyway, a pause is no card
         reaches = frozen.first == 0 if place == "start" else frozen.stop == len(found)
         if reaches:
             return Card(place, frozen, ("frozen",))

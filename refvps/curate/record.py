@@ -17,11 +17,16 @@ from refvps.errors import UsageError
 from refvps.files import read_json, write_atomic
 
 SCHEMA = "refvps.curation/1"
-SUFFIX = ".proposals.json"
 
 
-def proposals(review: Review) -> list[dict[str, Any]]:
+ABOUT = ("shots", "static", "fast", "crop", "outro")
+"""What proposals can be about."""
+
+
+def proposals(review: Review, about: str = "") -> list[dict[str, Any]]:
     """What a person is asked, one question each; ``accepted`` is None until answered.
+
+    ``about`` (of :data:`ABOUT`) limits them; trims of all kinds come together unless it is "outro".
 
     ``kind``: "trim" (one clip, shorter than the video), "split" (several clips, one group), "crop", "reject" (with
     the paper's criterion) or "look" (nothing follows by itself).
@@ -36,7 +41,11 @@ def proposals(review: Review) -> list[dict[str, Any]]:
         found.append({"kind": "split", "criterion": "compilation", "clips": cut, "reason": f"{len(clips)} shots"})
     elif clips[0].stop - clips[0].first < whole:
         found.append({"kind": "trim", **_times(review, 0), "reason": "; ".join(_why(review)) or "shot changes"})
-    for index, pad in enumerate(review.paddings):
+    if about == "outro":
+        found = _trims(review)
+    elif about not in ("", "shots"):
+        found = []
+    for index, pad in enumerate(review.paddings if about in ("", "crop") else ()):
         if pad.kind != "none":
             kind, reason = (
                 ("crop", "padding") if pad.kind == "still" else ("look", "bands that copy the middle, blurred")
@@ -45,22 +54,28 @@ def proposals(review: Review) -> list[dict[str, Any]]:
             found.append({"kind": kind, "clip": index, "box": list(pad.box), "reason": where})
     for index, moved in enumerate(review.motions):
         for criterion, reason in _verdicts(moved, review):
+            if about not in ("", {"static": "static", "too-fast": "fast"}[criterion]):
+                continue
             found.append({"kind": "reject", "clip": index, "criterion": criterion, "reason": reason})
-        for run in moved.frozen:
+        for run in moved.frozen if about in ("", "static") else ():
             reason = f"one picture for {float(run.seconds):.2f} s"
             found.append({"kind": "look", "clip": index, **_span(run), "reason": reason})
     for each in review.boundaries:
-        if each.kind != "cut":
+        if each.kind != "cut" and about in ("", "shots", "fast"):
             reason = "a flash, or a cut there and back" if each.kind == "flash?" else "a dissolve, or a fast change"
             found.append({"kind": "look", "frame": each.frame, "seconds": str(each.seconds), "reason": reason})
     return [each | {"accepted": None} for each in found]
 
 
-def record(review: Review) -> dict[str, Any]:
-    """The whole review as JSON; times are exact fractions of seconds on the clock of the file."""
+def record(review: Review, about: str = "") -> dict[str, Any]:
+    """The review as JSON, with all its proposals or those about one thing.
+
+    Times are exact fractions of seconds on the clock of the file.
+    """
     video, found = review.survey.video, review.survey
     return {
         "schema": SCHEMA,
+        "about": about or "all",
         "file": review.path.name,
         "sha256": review.sha256,
         "size": list(video.size),
@@ -85,7 +100,7 @@ def record(review: Review) -> dict[str, Any]:
         "cards": [{"place": card.place, **_span(card.part), "reasons": list(card.reasons)} for card in review.cards],
         "frozen": [_span(run) for run in review.frozen],
         "clips": [_clip(review, index) for index in range(len(review.clips))],
-        "proposals": proposals(review),
+        "proposals": proposals(review, about),
         "decided_by": None,
         "decided_at": None,
     }
@@ -144,6 +159,15 @@ def _times(review: Review, index: int) -> dict[str, Any]:
         "start": None if cut.start is None else str(cut.start),
         "end": None if cut.end is None else str(cut.end),
     }
+
+
+def _trims(review: Review) -> list[dict[str, Any]]:
+    """One question for each card."""
+    found = []
+    for card, reason in zip(review.cards, _why(review), strict=True):
+        start, end = (str(card.part.end), None) if card.place == "start" else (None, str(card.part.start))
+        found.append({"kind": "trim", "start": start, "end": end, "reason": reason})
+    return found
 
 
 def _why(review: Review) -> list[str]:

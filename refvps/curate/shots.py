@@ -86,31 +86,27 @@ def shots(found: Survey, borders: Sequence[Boundary]) -> tuple[Shot, ...]:
 def _cuts(found: Survey, thresholds: Thresholds) -> list[int]:
     times = found.times
     result = []
-    for frame in np.flatnonzero(found.change > thresholds.cut_level):
+    for frame in np.flatnonzero(found.change > thresholds.cut_level).tolist():
         around = times[frame] + np.array([-1, 1]) * thresholds.cut_window
         low, high = (int(each) for each in np.searchsorted(times[:-1], around))
         near = np.delete(found.change[max(1, low) : high + 1], frame - max(1, low))
         near = near[near > _QUIET]
         usual = float(np.median(near)) if near.size else 0.0
         if found.change[frame] > thresholds.cut_ratio * usual:
-            result.append(int(frame))
+            result.append(frame)
     return result
 
 
 def _dissolves(found: Survey, thresholds: Thresholds, known: Sequence[Boundary]) -> list[Boundary]:
-    """Runs of frames from which a second back the picture was another one, reached in a straight line."""
-    total = np.cumsum(found.change)
+    """Runs of frames at which the last half second or second was a blend of two pictures."""
     hit = np.zeros(len(found), np.bool_)
-    for frame in np.flatnonzero(found.second > thresholds.dissolve_level):
-        since = int(found.since[frame])
-        path = float(total[frame] - total[since])
-        if any(each.frame <= frame and max(each.stop, each.frame) > since for each in known):
-            continue
-        hit[frame] = found.second[frame] >= thresholds.dissolve_straight * path
+    for frame in np.flatnonzero(found.blend <= thresholds.dissolve_rest).tolist():
+        since = int(found.blend_since[frame])
+        hit[frame] = not any(each.frame <= frame and max(each.stop, each.frame) > since for each in known)
     usual = float(np.median(found.change[1:])) if len(found) > 1 else 0.0
     result: list[Boundary] = []
     for first, last in _runs(hit):
-        begin = int(found.since[first]) + 1
+        begin = int(found.blend_since[first]) + 1
         excess = np.cumsum(np.maximum(found.change[begin : last + 1] - usual, 0))
         if not excess.size or excess[-1] <= 0:
             continue
@@ -118,7 +114,7 @@ def _dissolves(found: Survey, thresholds: Thresholds, known: Sequence[Boundary])
         frame, stop = begin + int(inner[0]), min(begin + int(inner[1]) + 1, len(found))
         if result and frame < result[-1].stop:  # the same blend, seen again
             frame = result.pop().frame
-        top = round(float(np.nanmax(found.second[first : last + 1])), 2)
+        top = round(float(np.nanmax(found.blend_change[first : last + 1])), 2)
         result.append(Boundary("dissolve?", frame, stop, found.at(frame), top))
     return result
 

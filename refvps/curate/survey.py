@@ -29,6 +29,7 @@ Watcher = Callable[[int, Picture], None]
 
 CELLS = 64
 DARK = 32
+BLEND_LAGS = (Fraction(1, 2), Fraction(1))
 MAX_FRAMES = 1_000_000
 _LUMA = np.array([77, 150, 29], np.int32)
 
@@ -39,7 +40,10 @@ class Survey:
 
     ``pts`` int64 [N]; ``end``: when the last frame ends, in seconds. ``change``, ``moving``: mean difference from
     the frame before, and share of cells that moved; 0 for the first. ``second``, ``second_moving``: the same from
-    the frame ``since`` (index) one second earlier; NaN within the first second. ``back``: index of the frame that
+    the frame ``since`` (index) one second earlier; NaN within the first second. ``blend``: how far pictures of
+    the last half second or second are from blends of the first of them and this one, as a share of the difference
+    between the two, which is ``blend_change``; ``blend_since``: index of that first one; NaN and -1 where the
+    difference is small. ``back``: index of the frame that
     looks again as before a change, -1 when there is none. ``anchor``: index of the frame that a frozen picture
     began with. ``light``, ``contrast``, ``dark``: mean and standard deviation of luma, and share of dark cells.
     ``prints``, ``mirrored``: dHash64 of each frame and of its mirror image, where asked for.
@@ -53,6 +57,9 @@ class Survey:
     second: Floats
     second_moving: Floats
     since: NDArray[np.int64]
+    blend: Floats
+    blend_change: Floats
+    blend_since: NDArray[np.int64]
     back: NDArray[np.int64]
     anchor: NDArray[np.int64]
     light: Floats
@@ -115,6 +122,7 @@ def survey(
     pts: list[int] = []
     signals: list[tuple[float, ...]] = []
     since: list[int] = []
+    blended: list[tuple[float, float, int]] = []
     anchor: list[int] = []
     back: dict[int, int] = {}
     hashes: list[tuple[int, int]] = []
@@ -140,6 +148,7 @@ def survey(
         else:
             since.append(-1)
             second = (float("nan"), float("nan"))
+        blended.append(_blend(recent, shown.seconds, now, thresholds.dissolve_level))
         if held is None or int(np.abs(now - held[1]).max()) > thresholds.frozen_level:
             held = (index, now)
         anchor.append(held[0])
@@ -167,6 +176,9 @@ def survey(
         second=second_,
         second_moving=second_moving,
         since=np.array(since, np.int64),
+        blend=np.array([each[0] for each in blended]),
+        blend_change=np.array([each[1] for each in blended]),
+        blend_since=np.array([each[2] for each in blended], np.int64),
         back=np.array([back.get(index, -1) for index in range(len(pts))], np.int64),
         anchor=np.array(anchor, np.int64),
         light=light,
@@ -200,6 +212,30 @@ def _look_back(
         else:
             still.append(each)
     return still
+
+
+def _blend(
+    recent: deque[tuple[int, Fraction, Cells]], seconds: Fraction, now: Cells, level: float
+) -> tuple[float, float, int]:
+    """(rest, change, index of the first frame) of the better of two times; (NaN, NaN, -1) when little changed."""
+    best = (float("nan"), float("nan"), -1)
+    for lag in BLEND_LAGS:
+        row = [each for each in recent if each[1] >= seconds - lag]
+        if len(row) < 4:
+            continue
+        net = (now - row[0][2]).astype(np.float32)
+        change = float(np.abs(net).mean())
+        if change <= level:
+            continue
+        rest, between = 0.0, False
+        for quarter in (1, 2, 3):
+            way = row[len(row) * quarter // 4][2] - row[0][2]
+            share = min(max(float((way * net).sum() / (net * net).sum()), 0.0), 1.0)
+            rest = max(rest, float(np.abs(way - share * net).mean()) / change)
+            between = between or 0.2 < share < 0.8
+        if between and not best[0] <= rest:
+            best = (rest, change, row[0][0])
+    return best
 
 
 def _difference(one: Cells, other: Cells, thresholds: Thresholds) -> tuple[float, float]:

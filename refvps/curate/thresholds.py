@@ -26,10 +26,10 @@ class Thresholds:
     """Not a cut but a flash: within this time the picture is back,"""
     flash_return: float = 0.4
     """closer to the one before than this share of the change."""
-    dissolve_level: float = 20.0
-    """A dissolve changes the mean cell by more than this within a second,"""
-    dissolve_straight: float = 0.7
-    """nearly all in one direction: net change by the sum of changes."""
+    dissolve_level: float = 25.0
+    """A dissolve changes the mean cell by more than this within half a second or one,"""
+    dissolve_rest: float = 0.12
+    """and all but this share of the change is a blend of the first and the last picture."""
     clip_seconds: float = 1.0
     """Shorter shots are not proposed as clips."""
     cell_level: float = 8.0

@@ -251,8 +251,8 @@ def _plans(files: FileSet, prefix: str, clips: Mapping[str, Clip], gone: set[str
         kind = kind.lower()
         clip = stem if len(rest) == 1 else rest[0]
         place = shown(name.removeprefix(prefix))
-        if clip.lower() in gone:
-            continue
+        if clip.lower() in gone or (top == "frames" and len(rest) == 1 and rest[0].endswith(".frames.json")):
+            continue  # the latter: what refvps extract wrote down about the frames
         if (top, len(rest), kind) not in _MEANINGS:
             wrong.append(f"{place}: such a file has no meaning here")
         elif clip not in plans:

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from refvps.errors import CheckError, InputError, UsageError
 from refvps.extract.alignment import Judgement, Verdict, compare
 from refvps.extract.cut import Cut
-from refvps.extract.frames import FrameFile, frame_files
+from refvps.extract.frames import frame_files
 from refvps.extract.record import FrameRecord, is_whole, read_record, record_path, to_line
 from refvps.files import sha256_file, write_atomic
 from refvps.source.video import SourceVideo, open_video
@@ -49,6 +50,12 @@ def extract_clip(
     """
     _remove_leftovers(out, cut.clip)
     request = cut.request(_hash_of(cut.video))
+    if reference is None and cut.sha256 not in ("", request["source_sha256"]):
+        raise CheckError(
+            "A video is not the one of the manifest, and there are no fingerprints to compare its frames with.",
+            where=[f"{cut.clip}: {cut.video}"],
+            fix="get the original file, or name a reference with --against",
+        )
     if (known := _there(cut, out, request, force)) is not None:
         judged = _judged(cut, known, reference)
         return Done(known, True, judged.verdict, (*known.notes, *([judged.sentence] if judged.sentence else [])))
@@ -116,15 +123,13 @@ def _write(
     cut: Cut, video: SourceVideo, staging: Path, threads: int, progress: Callable[[int], None] | None
 ) -> FrameRecord:
     """Decode and write into ``staging``; the record still lacks its request."""
-    names: list[str] = []
-    pts: list[int] = []
-    frames: list[FrameFile] = []
-    t0 = cut.start if cut.start is not None else video.first
+    kept: list[tuple[str, int, str, int, int]] = []  # name, pts, sha256, bytes, fingerprint
     digits = max(5, len(str(cut.ticks - 1 if cut.ticks else 0)))
-    over = 0
+    size: tuple[int, int] | None = None
+    content, over = b"", 0
     for shown, ticks, frame in frame_files(cut, video, threads):
-        if frames and frame.size != frames[0].size:
-            raise InputError("A video changes its size.", where=[str(cut.video)], fix="split it there")
+        size = _checked_size(cut, frame.size) if size is None else size
+        content = frame.content
         for index in ticks:
             if cut.names is not None and index >= len(cut.names):
                 over += 1
@@ -132,47 +137,40 @@ def _write(
                     raise _other_count(cut, f"more than {len(cut.names) + 1:,}")
                 continue
             name = cut.names[index] if cut.names is not None else f"{index:0{digits}d}"
-            (staging / f"{name}.{cut.format}").write_bytes(frame.content)
-            names.append(name)
-            pts.append(shown.pts)
-            frames.append(frame)
+            (staging / f"{name}.{cut.format}").write_bytes(content)
+            kept.append((name, shown.pts, frame.sha256, len(content), frame.fingerprint))
         if progress is not None:
-            progress(len(names))
-    if not frames:
+            progress(len(kept))
+    if size is None:
         raise InputError(
             "No frame of a video lies in the cut.",
             where=[f"{cut.clip}: {cut.video}: [{cut.start}, {cut.end}) s, its first frame is at {video.first} s"],
             fix="correct start and end",
         )
     notes = []
-    if cut.names is not None:
-        found, wanted = len(frames) + over, len(cut.names)
-        if wanted - found > 1:
-            raise _other_count(cut, f"{found:,}")
-        if found != wanted:
-            notes.append(f"one tick {'more' if over else 'less'} at the very end than the manifest has frames")
-        if found < wanted:
-            names.append(cut.names[-1])
-            pts.append(pts[-1])
-            frames.append(frames[-1])
-            (staging / f"{cut.names[-1]}.{cut.format}").write_bytes(frames[-1].content)
-    if cut.names is None and len(str(len(names) - 1)) > digits:
+    if cut.names is not None and len(kept) + over != len(cut.names):
+        if len(cut.names) - len(kept) > 1:
+            raise _other_count(cut, f"{len(kept):,}")
+        notes.append(f"one tick {'more' if over else 'less'} at the very end than the manifest has frames")
+        if not over:
+            kept.append((cut.names[-1], *kept[-1][1:]))
+            (staging / f"{cut.names[-1]}.{cut.format}").write_bytes(content)
+    if cut.names is None and len(str(len(kept) - 1)) > digits:
         raise InputError(
-            "A video is longer than it says.", where=[f"{cut.video}: {len(names):,} frames"], fix="cut it with --end"
+            "A video is longer than it says.", where=[f"{cut.video}: {len(kept):,} frames"], fix="cut it with --end"
         )
+    names, pts, digests, lengths, fingerprints = zip(*kept, strict=True)
     return FrameRecord(
         clip=cut.clip,
-        names=tuple(names),
-        fingerprints=tuple(frame.fingerprint for frame in frames),
-        size=_checked_size(cut, frames[0].size),
-        t0=t0,
+        names=names,
+        fingerprints=fingerprints,
+        size=size,
+        t0=cut.start if cut.start is not None else video.first,
         time_base=video.time_base,
-        pts=tuple(pts),
-        sha256=tuple(frame.sha256 for frame in frames),
-        bytes=tuple(len(frame.content) for frame in frames),
-        duplicates=tuple(
-            names[k] for k in range(1, len(names)) if pts[k] != pts[k - 1] and frames[k].sha256 == frames[k - 1].sha256
-        ),
+        pts=pts,
+        sha256=digests,
+        bytes=lengths,
+        duplicates=tuple(now[0] for then, now in pairwise(kept) if now[1] != then[1] and now[2] == then[2]),
         source=_about(cut, video),
         tools=_tools(),
         notes=tuple(notes),
@@ -199,13 +197,6 @@ def _checked_size(cut: Cut, size: tuple[int, int]) -> tuple[int, int]:
 
 def _judged(cut: Cut, found: FrameRecord, reference: FrameRecord | None) -> Judgement:
     """Compare with the reference; CheckError unless the frames are the same, or cannot be compared."""
-    known = str(found.request.get("source_sha256") or _hash_of(cut.video))
-    if reference is None and cut.sha256 and known != cut.sha256:
-        raise CheckError(
-            "A video is not the one of the manifest, and there are no fingerprints to compare its frames with.",
-            where=[f"{cut.clip}: {cut.video}"],
-            fix="get the original file, or name a reference with --against",
-        )
     if reference is None:
         return Judgement("unverified")
     judged = compare(reference, found)
@@ -215,7 +206,7 @@ def _judged(cut: Cut, found: FrameRecord, reference: FrameRecord | None) -> Judg
             where=[judged.sentence],
             fix="is this the right video, cut at the right time? Such frames are not put in place",
         )
-    if cut.sha256 and known != cut.sha256 and not judged.sentence:
+    if cut.sha256 not in ("", found.request["source_sha256"]) and not judged.sentence:
         return Judgement("same", f"clip {cut.clip}: another file of the same video; its frames look the same")
     return judged
 

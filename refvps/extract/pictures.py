@@ -48,7 +48,7 @@ def _deflated(data: NDArray[np.uint8]) -> bytes:
     try:
         from zlib_ng import zlib_ng
     except ImportError:
-        return zlib.compress(data, PNG_LEVEL)
+        return zlib.compress(data.tobytes(), PNG_LEVEL)
     return bytes(zlib_ng.compress(data, PNG_LEVEL))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,14 @@ from refvps.source.video import open_video
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-PARTS = ("shots", "crop", "static")
-"""What a sheet can show below the strip of pictures: boundaries, padding, frozen runs."""
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "shots": ("shots",),
+    "fast": ("shots",),
+    "crop": ("crop",),
+    "static": ("static",),
+    "outro": ("shots", "static"),
+}
+"""What a sheet about one thing shows below the strip: boundaries, padding, frozen runs; any other shows all."""
 
 WIDTH, MARGIN, GAP, BETWEEN = 1600, 28, 8, 24
 TITLE, HEADING, BODY, SMALL = 26, 18, 15, 13
@@ -44,9 +51,9 @@ _TAGS: Mapping[str, Colour] = {
 }
 
 
-def proposal_sheet(review: Review, path: Path, *, parts: Collection[str] = PARTS) -> None:
-    """Draw what was found in one video and write it, atomically, as .png."""
-    _write(_proposals(review, parts), path)
+def proposal_sheet(review: Review, path: Path, *, about: str = "") -> None:
+    """Draw what was found in one video, all or only about one thing, and write it, atomically, as .png."""
+    _write(_proposals(review, about), path)
 
 
 def duplicate_sheet(videos: Sequence[Fingerprints], agreements: Sequence[Agreement], path: Path) -> None:
@@ -60,7 +67,8 @@ def duplicate_sheet(videos: Sequence[Fingerprints], agreements: Sequence[Agreeme
     _write(_page([_head("Near-duplicates", words, full), *pairs]), path)
 
 
-def _proposals(review: Review, parts: Collection[str]) -> Image:
+def _proposals(review: Review, about: str) -> Image:
+    parts = PARTS.get(about, ("shots", "crop", "static"))
     full = WIDTH - 2 * MARGIN
     video, found = review.survey.video, review.survey
     height, width = video.size
@@ -79,7 +87,7 @@ def _proposals(review: Review, parts: Collection[str]) -> Image:
         f"{width}x{height}{turned}, {video.codec}, {len(found):,} frames, {times[-1] - times[0]:.2f} s, "
         f"engine {review.engine}. Nothing is applied: a person decides."
     )
-    blocks = [_head(review.path.name, words, full), _list(review, full), _timeline(review, full)]
+    blocks = [_head(review.path.name, words, full), _list(review, about, full), _timeline(review, full)]
     blocks.append(_strip(review, strip, seen, full, columns))
     if borders:
         drawn = [_block(_around(each, len(found)), seen, _named(each, index)) for index, each in enumerate(borders, 1)]
@@ -132,9 +140,9 @@ def _head(title: str, words: str, width: int) -> Image:
     return np.array(canvas)
 
 
-def _list(review: Review, width: int) -> Image:
+def _list(review: Review, about: str, width: int) -> Image:
     """The proposals, one a line, with a box to tick."""
-    asked = proposals(review)
+    asked = proposals(review, about)
     lines = [(each["kind"], _sentence(each, review)) for each in asked[:MOST]]
     if len(asked) > MOST:
         lines.append(("look", f"and {len(asked) - MOST:,} more in the record"))
@@ -157,8 +165,8 @@ def _list(review: Review, width: int) -> Image:
 def _sentence(each: Mapping[str, Any], review: Review) -> str:
     where = f"clip {each['clip'] + 1}: " if "clip" in each and len(review.clips) > 1 else ""
     if each["kind"] == "trim":
-        clip = review.clips[0]
-        return f"keep {float(clip.start):.3f} to {float(clip.end):.3f} s: {each['reason']}"
+        start, end = (each[key] and f"{float(Fraction(each[key])):.3f} s" for key in ("start", "end"))
+        return f"keep {start or 'the beginning'} to {end or 'the end'}: {each['reason']}"
     if each["kind"] == "split":
         spans = ", ".join(f"{float(clip.start):.2f}-{float(clip.end):.2f} s" for clip in review.clips)
         return f"{len(review.clips)} clips of one group: {spans}"
@@ -179,7 +187,7 @@ def _timeline(review: Review, width: int) -> Image:
     canvas, pen = _canvas(width, low + 44)
 
     def x(seconds: float) -> int:
-        return round((seconds - times[0]) / span * (width - 1))
+        return round(float((seconds - times[0]) / span * (width - 1)))
 
     pen.rectangle((0, 0, width - 1, tall), fill=_PALE)
     for clip in review.clips:

@@ -1,20 +1,22 @@
 """A 64-bit fingerprint of a picture that survives another decoder and JPEG, the same on every machine.
 
 A difference hash (dHash): the picture as 8 rows of 9 grey cells, one bit for each pair of horizontal neighbours.
-All arithmetic is on integers, and cells are means over whole pixels.
+All arithmetic is on integers; a cell is the mean of its pixels, in tall pictures of every k-th row of them.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 ROWS, COLUMNS = 8, 9
+ENOUGH_ROWS = 256
+"""Of pictures with at least twice as many rows, every second, third, ... row is looked at."""
+
 _GREY = np.array([299, 587, 114], np.int64)
-_ROWS_AT_ONCE = 256
-"""Rows of bytes whose sum fits 16 bits."""
 
 
 def dhash64(picture: NDArray[np.uint8]) -> int:
@@ -29,16 +31,15 @@ def dhash64(picture: NDArray[np.uint8]) -> int:
         picture = np.repeat(picture, ROWS, 0)
     if picture.shape[1] < COLUMNS:
         picture = np.repeat(picture, COLUMNS, 1)
+    picture = picture[:: max(1, picture.shape[0] // ENOUGH_ROWS)]
     height, width = picture.shape[:2]
     rows = [height * row // ROWS for row in range(ROWS + 1)]
     columns = [width * column // COLUMNS for column in range(COLUMNS + 1)]
-    lines = np.ascontiguousarray(picture).reshape(height, width * 3)
-    sums = np.zeros((ROWS, width * 3), np.int64)
-    for row in range(ROWS):
-        for top in range(rows[row], rows[row + 1], _ROWS_AT_ONCE):
-            piece = lines[top : min(top + _ROWS_AT_ONCE, rows[row + 1])]
-            sums[row] += np.add.reduce(piece, axis=0, dtype=np.uint16)
-    cells = np.add.reduceat(sums.reshape(ROWS, width, 3) @ _GREY, columns[:-1], axis=1)
+    lines = picture.reshape(height, width * 3)
+    # at most 64 rows a band: their sum fits 16 bits
+    bands = [np.add.reduce(lines[top:bottom], axis=0, dtype=np.uint16) for top, bottom in pairwise(rows)]
+    greys = np.array(bands).reshape(ROWS, width, 3) @ _GREY
+    cells = np.add.reduceat(greys, columns[:-1], axis=1)
     areas = np.diff(columns)[None] * np.diff(rows)[:, None]
     left, right = cells[:, :-1] * areas[:, 1:], cells[:, 1:] * areas[:, :-1]
     margin = 500 * areas[:, :-1] * areas[:, 1:]
