@@ -292,6 +292,10 @@ def _pixels_cv2(path: Path, capture: Any) -> Image:
 # --- writing ---------------------------------------------------------------------------------------
 
 
+LONGEST_SIDE = 16383
+"""Pixels a side that VP8 can hold."""
+
+
 class WebmWriter:
     """Write RGB frames as a WebM film that browsers play (VP8 or VP9), atomically.
 
@@ -310,6 +314,12 @@ class WebmWriter:
         self.path, self.size, self.fps = path, size, fps
         self.padded = (max(16, size[0] + size[0] % 2), max(16, size[1] + size[1] % 2))
         self.count = 0
+        if max(self.padded) > LONGEST_SIDE:
+            raise InputError(
+                "The pictures are too large for a film.",
+                where=[f"{path}: {size[1]}x{size[0]}"],
+                fix=f"WebM holds up to {LONGEST_SIDE} pixels a side; look at single frames",
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         for leftover in path.parent.glob(f".{path.name}.*.tmp.webm"):
             leftover.unlink(missing_ok=True)

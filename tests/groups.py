@@ -23,7 +23,7 @@ FILES = {
         *("test_download.py", "test_fetch.py", "test_hub.py"),
         *("test_store.py", "test_layouts.py", "test_register.py"),
     ],
-    "frames": ["test_ticks.py", "test_source.py", "test_fingerprint.py", "test_extract*.py"],
+    "frames": ["test_ticks.py", "test_source.py", "test_fingerprint.py", "test_extract*.py", "test_curate*.py"],
     "lists": ["test_manifest*.py", "test_statistics.py", "test_purge.py"],
     "predict": [
         "test_sanity.py",
@@ -35,6 +35,7 @@ FILES = {
     ],
     "incumbents": ["test_incumbents*.py", "test_protocols*.py"],
     "cli": ["test_cli*.py", "test_docs.py", "test_kill.py", "test_startup.py", "test_doctor.py", "test_explain*.py"],
+    "annotate": ["test_annotate*.py", "test_import.py", "test_refcoco.py"],
     "report": ["test_report*.py"],
     "package": ["test_package.py", "test_pages.py"],
 }

@@ -67,8 +67,6 @@ def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys, fixtu
             for name in ("gt", "preds2"):
                 shutil.copytree(fixtures / "pumavos/chair/Annotations", Path(name) / "chair", dirs_exist_ok=True)
             args = ["preds2/" if arg == "preds/" else arg for arg in args]
-        elif args[:2] == ["annotate", "check"]:
-            shutil.copytree("source", "data")
         elif args[0] == "evaluate" and "--json" in args:
             args = [*args, "-b", "sample", "--method", "json"]
         assert cli.run(args) == 0, (args, capsys.readouterr().err)

@@ -434,3 +434,33 @@ def test_a_real_result_of_the_sample_is_free_of_contradictions(tmp_path, run):
     shutil.rmtree(tmp_path / "preds")
     code, out, err = run("explain", path, "--clip", "candle-wax", "--expression", "2", "--frame", "31")
     assert code == 0 and "add --pred" in err
+
+
+def test_bounds_that_are_not_computed_again_are_named(tmp_path, run):
+    path = stored(tmp_path, random_counts())
+
+    def more_draws(data):
+        data["rules"]["draws"] = derivation.MOST_DRAWS + 1
+        data["signature"] = data["signature"].replace("%,200,", "%,100001,").replace("flip200", "flip100001")
+        data["summary"]["J"]["low"] += 0.01
+
+    edited(path, more_draws)
+    code, out, err = run("explain", path, "-q", "--json")
+    assert code == 0 and "not computed again: the bounds of intervals: they were drawn 100,001 times" in err
+    assert len(json.loads(out)["unchecked"]) == 1
+    edited(path, lambda data: data["summary"]["J"].update(value=data["summary"]["J"]["value"] + 0.001))
+    assert run("explain", path)[0] == 7
+    honest = stored(tmp_path, random_counts(), name="honest")
+    code, out, err = run("explain", honest, "--json")
+    assert (code, json.loads(out)["unchecked"], err) == (0, [], "")
+
+
+def test_options_of_the_benchmark_are_never_silently_dropped(tmp_path, run):
+    path = stored(tmp_path, random_counts())
+    for extra in (("-b", "nowhere"), ("--gt", tmp_path / "none"), ("--fps", 6), ("--ignore-value", 3)):
+        for place in ((), ("--clip", "c0")):
+            code, out, err = run("explain", path, *place, *extra)
+            assert (code, out) == (2, "") and "The benchmark is looked at for one expression or frame" in err
+    code, _, err = run("explain", path, "--clip", "c0", "--expression", "0", "--fps", 6)
+    assert code == 2 and "belong to --gt" in err
+    assert "Default: the result's own" in " ".join(run("explain", "--help")[1].split())

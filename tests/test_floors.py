@@ -13,7 +13,7 @@ FLOORS = (
     ("types", "errors", "home", "files"),
     ("masks", "metrics", "stats", "archive", "zips", "video", "frames", "workers", "source", "fetch"),
     ("data", "predictions", "sanity"),
-    ("run", "doctor", "extract", "curate", "export"),
+    ("run", "doctor", "extract", "curate", "export", "annotate"),
     ("report",),
     ("cli",),
     ("__main__",),

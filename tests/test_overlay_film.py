@@ -12,11 +12,12 @@ from trees import write_labels, write_lines, write_ref_vps
 
 from refvps import cli
 from refvps.data import load
+from refvps.errors import InputError
 from refvps.predictions.submission import open_submission
 from refvps.report import film
 from refvps.report.film import Band, wrapped, write_films
 from refvps.report.overlay import BLUE, INK, VERMILION, YELLOW, font, legend
-from refvps.video import open_frames
+from refvps.video import WebmWriter, open_frames
 
 SIZE = (192, 160)
 GROUND = 120
@@ -239,3 +240,26 @@ def test_a_clip_without_a_usable_rate_plays_at_24(given, used):
     from refvps.types import Clip
 
     assert film.rate(Clip("c", (4, 4), given, ("0",), ("0",), given, "g")) == used
+
+
+@pytest.mark.parametrize("size", [(3000, 3), (2, 3000), (1, 1)])
+def test_pictures_of_any_shape_make_a_film_and_a_sheet(size, tmp_path):
+    """A picture is enlarged until words fit below it, but never to a tower of a hundred thousand pixels."""
+    mask = np.ones(size, np.uint8)
+    for folder in ("gt", "preds"):
+        for frame in range(2):
+            write_labels(tmp_path / folder / "clip" / f"{frame}.png", mask)
+    args = ["--gt", tmp_path / "gt", "--pred", tmp_path / "preds", "--out", tmp_path / "out", "--film", "-q"]
+    assert cli.run(["overlay", *(str(arg) for arg in args)]) == 0
+    frames = open_frames(tmp_path / "out/films/clip/1.webm")
+    height, width = frames[0].shape[:2]
+    assert len(frames) == 2 and 320 <= width <= 3000 and height <= 3200
+    picture = np.array(Image.open(tmp_path / "out/sheet.png").convert("RGB")).astype(int)
+    assert picture.shape[0] < 4000
+    assert (np.abs(picture - picture.mean(2, keepdims=True)).max(2) > 30).any()  # the prediction is drawn in blue
+
+
+def test_pictures_that_webm_cannot_hold_are_named(tmp_path):
+    with pytest.raises(InputError, match="too large for a film"):
+        WebmWriter(tmp_path / "a" / "one.webm", (20, 16385), 24)
+    assert not (tmp_path / "a").exists()

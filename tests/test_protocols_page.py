@@ -10,6 +10,8 @@ import protocol_page
 import pytest
 
 from refvps import cli
+from refvps.data.importers.referring.davis import load_refdavis
+from refvps.data.store import store
 from refvps.run.protocols import PROTOCOLS, TOOLS
 
 TEXT = protocol_page.PAGE.read_text()
@@ -46,15 +48,22 @@ def test_a_stale_page_would_be_seen():
 
 
 def test_every_command_line_runs(data, capsys):
+    import test_refdavis
+    from importers import make
+
+    store(load_refdavis(make("ref-davis", data / "ref-davis").root))
     used = set()
     for line in protocol_page.commands():
         if "DIGEST" in line:
             (folder,) = {path.parent.name for path in data.glob("results/*/preds.vos-benchmark.json")}
             line = line.replace("folder@DIGEST", folder)
         args = shlex.split(line)[1:]
+        if "ref-davis" in args:
+            preds = test_refdavis.write(data / "runs", test_refdavis.noisy)
+            args = [str(preds) if arg == "preds/" else arg for arg in args]
         assert cli.run(args) == 0, (line, capsys.readouterr().err)
         used.add(args[args.index("--protocol") + 1])
-    assert used == set(PROTOCOLS)
+    assert used == {*PROTOCOLS, "ref-davis"}
     (again,) = data.glob("again/*/preds.vos-benchmark.json")
     (first,) = data.glob("results/*/preds.vos-benchmark.json")
     assert json.loads(again.read_text())["protocol"] == json.loads(first.read_text())["protocol"]

@@ -18,7 +18,7 @@ from refvps.errors import UsageError
 from refvps.report import collection
 from refvps.report.figures import PLOTS, Options
 from refvps.report.figures.coverage import coverage, running_mean
-from refvps.report.figures.style import WIDTHS, encoded, looks
+from refvps.report.figures.style import SMALL, WIDTHS, encoded, extent, looks, told_apart
 
 
 def group(tmp_path, results):
@@ -355,3 +355,38 @@ def test_sorting_breaks_ties_by_name_and_a_method_may_be_called_own(tmp_path):
     found = coverage(group(tmp_path, [tied, other]), "own")
     assert found.reference == "own"
     assert {curve.concepts for curve in found.curves} == {("c", "a", "b")}
+
+
+def legend(drawing):
+    return [entry.get_text() for entry in drawing.figure.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_methods_whose_names_begin_alike_are_told_apart(plot, tmp_path):
+    runs = [f"my-fine-tuned-model-with-text-step-{step}" for step in (10000, 10500, 20000)]
+    names = [*runs, runs[0] + "-ema", "my-fine-tuned-model-with-tuned-vae", "rem"]
+    results = [made.result(name, 0.3 + k / 50, concepts={"a": 0.2, "b": 0.4}) for k, name in enumerate(names)]
+    drawing = draw(plot, group(tmp_path, results))
+    said = [entry.split("  ")[0] for entry in legend(drawing)]
+    assert len(set(said)) == len(names), said
+    assert "rem" in said and any("-step-20" in label for label in said)
+    assert all(extent(label, SMALL) <= 90 for label in said)
+
+
+def test_concepts_that_look_alike_keep_a_name_of_their_own():
+    long = [f"thick smoke that rises out of the {place}" for place in ("chimney", "chimneys", "car")]
+    same = ["wax  melting", "wax melting", "wax\nmelting"]
+    labels = told_apart([*long, *same, "ink"], 96.0)
+    assert list(labels) == [*long, *same, "ink"]
+    assert len(set(labels.values())) == 7 and labels["ink"] == "ink"
+    assert all(extent(label, SMALL) <= 96 for label in labels.values())
+
+
+def test_a_method_with_missing_frames_is_marked_in_the_figure(tmp_path):
+    concepts = {"a": 0.2, "b": 0.4}
+    part = made.result("part", 0.9, None, rules={"missing": "zero"}, incomplete=True, concepts=concepts)
+    whole = made.result("whole", 0.5, rules={"missing": "zero"}, concepts=concepts)
+    drawing = draw("concept-coverage", group(tmp_path, [part, whole]))
+    assert sorted(entry.split("  ")[0] for entry in legend(drawing)) == ["part (incomplete)", "whole"]
+    assert {one["method"]: one["incomplete"] for one in drawing.data["methods"]} == {"part": True, "whole": False}
+    assert [note for note in drawing.notes if note.startswith("incomplete") and note.endswith(": part")]

@@ -127,6 +127,22 @@ def test_results_with_and_without_f_share_columns(tmp_path):
     assert [line.method for line in one.blocks[0].lines] == ["a", "b"]
 
 
+def test_results_of_another_tools_protocol_are_told_what_holds_for_them(tmp_path):
+    def under(protocol):
+        data = made.result(protocol, 0.5, incomplete=protocol == "sav")
+        head, _, rest = data["signature"].partition("|")
+        block = {"name": protocol, "tool": "", "rules": {}, "scale": 1, "digits": 4, "columns": ["J"]}
+        block |= {"scores": {"J": 0.5}, "sequences": [], "objects": []}
+        return {**data, "signature": f"{head}|protocol:{protocol}|{rest}", "protocol": block}
+
+    sav, vos = boards(tmp_path, under("sav"), under("vos-benchmark"))
+    assert any(note == "incomplete: videos without predictions are left out" for note in sav.notes)
+    assert not any("score J = F = 0" in note for note in sav.notes)
+    for one in (sav, vos):  # such counts are scored by their own protocol only
+        assert any("were scored by other rules" in note for note in one.notes)
+        assert not any("--from-counts" in note for note in one.notes)
+
+
 def test_incomplete_results_are_marked_and_never_best(tmp_path):
     part = made.result("part", 0.9, None, rules={"missing": "zero"}, incomplete=True)
     whole = made.result("whole", 0.8, rules={"missing": "zero"})

@@ -153,6 +153,22 @@ def test_a_late_part_is_the_same_as_decoding_from_the_beginning(
     assert decoded < 4 * 60  # and not 60 + 75 + 100 + 130 frames from the beginning
 
 
+def test_an_index_that_points_behind_the_cut_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = open_video(films.write(tmp_path / "film.mp4", films.times(30, 60)))
+    monkeypatch.setattr(source, "SEEK_MARGIN", F(1, 4))
+    original, asked = source._decode, []
+
+    def too_late(path, seek, threads):
+        asked.append(seek)
+        for index, frame in enumerate(original(path, None, threads)):
+            if seek is None or index >= 45:
+                yield frame
+
+    monkeypatch.setattr(source, "_decode", too_late)
+    assert [n for n, _ in seen(video, F(1), F(11, 10))] == [30, 31, 32]
+    assert asked == [F(3, 4), None]
+
+
 # --- broken and hostile --------------------------------------------------------------------------------
 
 

@@ -123,6 +123,7 @@ def test_the_last_frame_lasts_as_long_as_it_says() -> None:
     assert count((0, "0", "0.5"), (1, "0.5", "0.02")) == 12  # 12.48 ticks
     assert count((0, "0", "0.5"), (1, "0.5", "0.021")) == 13  # 12.504 ticks
     assert count((0, "3", "0"), (1, "3", "0")) == 1
+    assert count((0, "0", "0"), (1, "0.5", "0"), (2, "0.5", "0")) == 24
 
 
 def test_frames_of_one_time_and_frames_that_go_back() -> None:

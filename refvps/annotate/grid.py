@@ -44,7 +44,9 @@ def parse_frame_map(text: str) -> FrameMap:
         table = read_json(Path(text))
         if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
             raise InputError(
-                "A table of frames cannot be used.", where=[text], fix='write {"name in the source": "name in the clip"}'
+                "A table of frames cannot be used.",
+                where=[text],
+                fix='write {"name in the source": "name in the clip"}',
             )
         if len(set(table.values())) != len(table):
             raise InputError("A table of frames names a frame of the clip twice.", where=[text], fix="correct it")

@@ -57,7 +57,9 @@ def add_provenance(folder: Path, provenance: Provenance) -> None:
     """Append a record, atomically; raises InputError when the file or the record breaks the format."""
     line = canonical_json(to_record(provenance))
     if reason := violation(_plain(to_record(provenance)), "provenance"):
-        raise InputError("This cannot be recorded.", where=[reason], fix="use a short pseudonym and a one-line tool name")
+        raise InputError(
+            "This cannot be recorded.", where=[reason], fix="use a short pseudonym and a one-line tool name"
+        )
     before = b""
     if (folder / PROVENANCE).exists():
         read_provenance(folder)

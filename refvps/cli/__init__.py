@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("refvps.cli.dataset.export:export", "Write a benchmark, predictions or a result in another layout."),
     "import": ("refvps.cli.dataset.import_:import_", "Read predictions of any layout into the canonical form."),
     "stats": ("refvps.cli.dataset.stats:stats", "Count a benchmark: its table, clip lengths, what was found and kept."),
+    "annotate": (
+        "refvps.cli.dataset.annotate:annotate",
+        "Import masks of other tools as annotations, and check a data set.",
+    ),
     "purge": ("refvps.cli.dataset.purge:purge", "Take withdrawn clips off the disk, out of benchmarks and scores."),
     "doctor": ("refvps.cli.doctor:doctor", "Look at this installation and machine; one block for an issue."),
     "completion": ("refvps.cli.completion:completion", "Print the tab completion script of your shell."),

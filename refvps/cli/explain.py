@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     metavar="DIR|ZIP",
     help="The predictions behind the result. Default: where they lay when it was made.",
 )
-@options.benchmark_options
+@partial(options.benchmark_options, default="the result's own, when it is on this machine")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where frame.png goes.")
 @options.json_option
 @options.quiet_option
@@ -67,6 +68,11 @@ def explain(
         raise UsageError("An expression and a frame belong to a clip.", fix="add --clip CLIP")
     if frame is None and (pred or out):
         raise UsageError("Masks are looked at frame by frame.", fix="add --frame, or drop --pred and --out")
+    if expression is None and frame is None and any(each is not None for each in (benchmark, gt, ignore_value, fps)):
+        raise UsageError(
+            "The benchmark is looked at for one expression or frame.",
+            fix="add --clip and --expression, or drop -b, --gt, --ignore-value and --fps",
+        )
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError("--out is a folder.", where=[str(out)], fix="name a folder; the picture is called frame.png")
     opened = derivation.open_result(result)
@@ -87,7 +93,7 @@ def explain(
         if target is None and opened.protocol:
             target = next((held[2] for held in opened.held.values() if held[:2] == (clip, expression)), None)
         key = opened.key(*places.pair_of(opened.counts, clip, expression, target))
-        given = benchmark is not None or gt is not None
+        given = any(option is not None for option in (benchmark, gt, ignore_value, fps))
         bench = options.load_benchmark(benchmark, gt, ignore_value, fps) if given else _own_benchmark(opened, clip)
         names = bench.clips[clip].frames if bench is not None and _fits(opened, bench, clip, given) else None
         bench = None if names is None else bench
@@ -98,7 +104,10 @@ def explain(
             found, said = facts.of_frame(opened, key, position, names, note), text.frame_text
             changed = _masks(opened, bench, key, found, pred, out, quiet)
     found["contradictions"] = wrong = derivation.contradictions(opened)
+    found["unchecked"] = derivation.unchecked(opened)
     click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else said(found))
+    for part in found["unchecked"]:
+        click.echo(f"note: not computed again: {part}", err=True)
     if wrong:
         raise CheckError(
             "The result does not state what its counts give.",

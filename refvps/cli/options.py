@@ -41,8 +41,8 @@ complete_predictors = _complete("predictors")
 complete_metrics = _complete("metrics")
 
 
-def benchmark_options(command: Command) -> Command:
-    """``--benchmark NAME`` or ``--gt DIR`` with what belongs to it."""
+def benchmark_options(command: Command, default: str = "ref-vps, when it is on disk") -> Command:
+    """``--benchmark NAME`` or ``--gt DIR`` with what belongs to it; ``default`` is what the help says."""
     options = [
         click.option(
             "-b",
@@ -50,7 +50,7 @@ def benchmark_options(command: Command) -> Command:
             "benchmark",
             metavar="NAME",
             shell_complete=_complete("benchmarks"),
-            help="Benchmark to use; see refvps list benchmarks. Default: ref-vps, when it is on disk.",
+            help=f"Benchmark to use; see refvps list benchmarks. Default: {default}.",
         ),
         click.option(
             "--gt",

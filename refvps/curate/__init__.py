@@ -2,7 +2,7 @@
 
 from refvps.curate.duplicates import Fingerprints, clusters, fingerprints, near_duplicates
 from refvps.curate.probe import Probe, probe
-from refvps.curate.record import proposals, record, write_record
+from refvps.curate.record import proposals, read_record, record, write_record
 from refvps.curate.review import Review, review
 from refvps.curate.split import clip_lines
 from refvps.curate.thresholds import Thresholds
@@ -18,6 +18,7 @@ __all__ = [
     "near_duplicates",
     "probe",
     "proposals",
+    "read_record",
     "record",
     "review",
     "write_record",

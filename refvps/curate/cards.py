@@ -40,7 +40,7 @@ def cards(
     result = []
     for place in ("start", "end"):
         card = _known(found, place, thresholds, known) or _shot(found, parts, place, thresholds)
-        card = card or _uniform(found, place, thresholds)
+        card = card or _uniform(found, borders, place, thresholds)
         if card is not None and card.part.stop - card.part.first < len(found):
             result.append(card)
     if len(result) == 2 and result[0].part.stop >= result[1].part.first:
@@ -99,7 +99,7 @@ def _quiet(found: Survey, where: NDArray[np.bool_], thresholds: Thresholds) -> f
     return float(lasting[found.moving[where] < thresholds.moving_share].sum()) / total if total > 0 else 1.0
 
 
-def _uniform(found: Survey, place: End, thresholds: Thresholds) -> Card | None:
+def _uniform(found: Survey, borders: Sequence[Boundary], place: End, thresholds: Thresholds) -> Card | None:
     """A black or frozen end without a cut before it."""
     black = (found.light < thresholds.black_level) & (found.contrast < thresholds.black_level / 2)
     if not black.all():
@@ -112,7 +112,9 @@ def _uniform(found: Survey, place: End, thresholds: Thresholds) -> Card | None:
         if _quiet(found, rest, thresholds) > thresholds.card_still / 2:
             continue  # where little moves anyway, a pause is no card
         reaches = frozen.first == 0 if place == "start" else frozen.stop == len(found)
-        if reaches:
+        inner = frozen.stop if place == "start" else frozen.first
+        shot = any(abs(inner - edge) <= 1 for each in borders for edge in (each.frame, each.stop))
+        if reaches and not shot:  # a whole shot at rest is no card unless it is short
             return Card(place, frozen, ("frozen",))
     return None
 

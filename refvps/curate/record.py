@@ -13,7 +13,7 @@ from refvps.curate.review import Review
 from refvps.curate.shots import Shot
 from refvps.curate.split import edit
 from refvps.curate.stillness import Motion
-from refvps.errors import UsageError
+from refvps.errors import InputError, UsageError
 from refvps.files import read_json, write_atomic
 
 SCHEMA = "refvps.curation/1"
@@ -109,12 +109,11 @@ def record(review: Review, about: str = "") -> dict[str, Any]:
 def write_record(content: dict[str, Any], path: Path, *, force: bool = False) -> bool:
     """Write a record; False when the same stands there already, whatever was decided in it.
 
-    Raises UsageError, without ``force``, for a file in which someone decided about other proposals.
+    Raises, without ``force``, UsageError for a file in which someone decided about other proposals, and InputError
+    for one that is no such record.
     """
     if path.exists() and not force:
-        there = read_json(path)
-        if not isinstance(there, dict) or there.get("schema") != content["schema"]:
-            raise UsageError("Another file is in the way.", where=[str(path)], fix="move it, or pass --force")
+        there = read_record(path)
         if _undecided(there) == content:
             return False
         if _undecided(there) != there:
@@ -128,10 +127,27 @@ def write_record(content: dict[str, Any], path: Path, *, force: bool = False) ->
     return True
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a record, with whatever was decided in it; raises InputError for anything else."""
+    import jsonschema
+
+    content = read_json(path)
+    schema = read_json(Path(__file__).with_name("curation-1.json"))
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(content))
+    if error is not None:
+        place = "/".join(map(str, error.absolute_path)) or "the record"
+        raise InputError(
+            "This is not a record of proposals.",
+            where=[f"{path}: {place}: {error.message}"[:300]],
+            fix="move it, or let refvps curate write a new one with --force",
+        )
+    found: dict[str, Any] = content
+    return found
+
+
 def _undecided(content: dict[str, Any]) -> dict[str, Any]:
     """A record as it was before anybody decided."""
-    asked = content.get("proposals", [])
-    asked = [each | {"accepted": None} if isinstance(each, dict) else each for each in asked]
+    asked = [each | {"accepted": None} for each in content["proposals"]]
     return content | {"proposals": asked, "decided_by": None, "decided_at": None}
 
 

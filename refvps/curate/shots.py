@@ -25,6 +25,13 @@ _EDGE = 0.05
 """Share of a dissolve's change that its first and last frames may hold and not count."""
 
 
+_LATE = 1.5
+"""A frame this many times as lively as those beyond it still belongs to the dissolve,"""
+
+_SLOW = 0.25
+"""if it changes by this share of the dissolve's frames."""
+
+
 @dataclass(frozen=True, slots=True)
 class Boundary:
     """Frames [``frame``, ``stop``) belong to no shot: none at a cut, the blend at a dissolve.
@@ -112,11 +119,25 @@ def _dissolves(found: Survey, thresholds: Thresholds, known: Sequence[Boundary])
             continue
         inner = np.searchsorted(excess, [_EDGE * excess[-1], (1 - _EDGE) * excess[-1]])
         frame, stop = begin + int(inner[0]), min(begin + int(inner[1]) + 1, len(found))
+        frame, stop = _widened(found, frame, stop)
         if result and frame < result[-1].stop:  # the same blend, seen again
             frame = result.pop().frame
         top = round(float(np.nanmax(found.blend_change[first : last + 1])), 2)
         result.append(Boundary("dissolve?", frame, stop, found.at(frame), top))
     return result
+
+
+def _widened(found: Survey, frame: int, stop: int) -> tuple[int, int]:
+    """A dissolve with frames at either end that still change more than those of the second beyond."""
+    times = found.times
+    least = _SLOW * float(found.change[frame:stop].mean())
+    after = found.change[stop : int(np.searchsorted(times[:-1], times[min(stop, len(found) - 1)] + 1))]
+    while stop < len(found) - 1 and after.size and found.change[stop] > max(least, _LATE * float(np.median(after))):
+        stop, after = stop + 1, after[1:]
+    before = found.change[max(1, int(np.searchsorted(times[:-1], times[frame] - 1))) : frame]
+    while frame > 1 and before.size and found.change[frame - 1] > max(least, _LATE * float(np.median(before))):
+        frame, before = frame - 1, before[:-1]
+    return frame, stop
 
 
 def _runs(marked: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[tuple[int, int]]:

@@ -25,17 +25,21 @@ def clip_lines(
 
     The clips of one video share its name as ``group``; a crop is part of the edit where still padding was found,
     and blurred padding a quality flag. All frames count as annotated: which ones will be is not known yet. Raises
-    UsageError for two videos of one name.
+    UsageError for two videos of one name and for clips of one id.
     """
     stems = [each.path.stem for each in reviews]
     if doubled := [str(each.path) for each in reviews if stems.count(each.path.stem) > 1]:
         raise UsageError("Two videos have one name.", where=doubled, fix="rename one: it becomes the group's name")
     ids = map_ids(stems)
-    return [
-        record_of(_record(review, index, ids[review.path.stem], fps, split, concept), compact=True)
+    records = [
+        _record(review, index, ids[review.path.stem], fps, split, concept)
         for review in reviews
         for index in range(len(review.clips))
     ]
+    names = [each.clip.id.lower() for each in records]
+    if clashes := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError("Two clips would have one id.", where=clashes, fix="rename a video, or split them separately")
+    return [record_of(each, compact=True) for each in records]
 
 
 def edit(review: Review, index: int) -> Edit:

@@ -8,6 +8,7 @@ from typing import Any
 from refvps.data.manifest import CLIPS, EXPRESSIONS, clip_record, expression_record
 from refvps.data.masktracks import mask_lines
 from refvps.data.store import RECORD, rules_record
+from refvps.errors import UsageError
 from refvps.export.content import ClipContent, Items
 from refvps.export.pictures import jpegs, originals
 from refvps.files import canonical_json
@@ -61,7 +62,7 @@ def mevis(benchmark: Benchmark, clips: Iterator[ClipContent]) -> Items:
             },
         }
         if content.masks is not None:
-            masks |= {str(number): _track(content.track(target), clip) for target, number in numbers.items()}
+            masks |= {str(number): _track(_whole(content, target), clip) for target, number in numbers.items()}
             if content.masks.ignore is not None:
                 ignored[clip.id] = _track(content.masks.ignore, clip)
         if content.frames is not None:
@@ -105,7 +106,7 @@ def ytvis(benchmark: Benchmark, clips: Iterator[ClipContent]) -> Items:
                 {"video_id": number, "category_id": category["id"], "noun_phrase": each.text, "num_masklets": 1}
             )
             if content.masks is not None:
-                track = content.track(each.target)
+                track = _whole(content, each.target)
                 annotations.append(_masklet(len(annotations) + 1, clip, number, category["id"], track, 0))
         if content.masks is not None and content.masks.ignore is not None:
             annotations.append(_masklet(len(annotations) + 1, clip, number, 1, content.masks.ignore, 1))
@@ -140,7 +141,19 @@ def _masklet(number: int, clip: Clip, video: int, category: Any, track: MaskTrac
     }
 
 
+def _whole(content: ClipContent, target: str) -> MaskTrack:
+    """The masklet of a target; UsageError where it lacks an annotated frame, as null would mean an empty mask."""
+    track, clip = content.track(target), content.clip
+    if lacking := [clip.frames[index] for index in clip.annotated_indices() if track.counts[index] is None]:
+        raise UsageError(
+            "A target is not annotated on a frame where others are, which this layout cannot say.",
+            where=[f"{clip.id}/{frame}: target {target}" for frame in lacking],
+            fix="use --layout sav or ref-vps",
+        )
+    return track
+
+
 def _track(track: MaskTrack, clip: Clip) -> list[Any]:
-    """One entry per annotated frame, null where this track is not annotated."""
+    """One entry per annotated frame."""
     values = (track.counts[index] for index in clip.annotated_indices())
     return [None if value is None else {"size": list(clip.size), "counts": value.decode("ascii")} for value in values]

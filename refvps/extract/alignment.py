@@ -116,7 +116,7 @@ def _credible(reference: FrameRecord, found: FrameRecord, shifts: Sequence[int])
         length = next((k for k, other in enumerate(shifts[begin:]) if other != shift), len(shifts) - begin)
         run = range(begin, begin + length)
         bits, plain = (_distances(reference, found, each, run) for each in (shifts, [0] * len(shifts)))
-        proven = length > abs(shift) and bits and np.median(bits) <= NEAR and 2 * sum(bits) <= sum(plain)
+        proven = length > abs(shift) and bits and 2 * sum(bits) <= sum(plain)
         kept += [shift if proven else 0] * length
     return kept
 

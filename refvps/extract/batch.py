@@ -10,7 +10,7 @@ from pathlib import Path
 
 from refvps.errors import CheckError, InputError, RefvpsError, UsageError
 from refvps.extract.clip import Done, extract_clip
-from refvps.extract.cut import Cut
+from refvps.extract.cut import RECORD_SUFFIX, Cut
 from refvps.extract.record import FrameRecord
 from refvps.files import locked
 from refvps.workers import workers
@@ -67,6 +67,8 @@ def extract(
     clashes = [cut.clip for cut in cuts if sum(other.clip.lower() == cut.clip.lower() for other in cuts) > 1]
     if clashes:
         raise UsageError("Two clips have one id.", where=clashes, fix="give each its own")
+    if alike := [cut.clip for cut in cuts if cut.clip.lower().endswith(RECORD_SUFFIX)]:
+        raise UsageError("A clip is named like a record of frames.", where=alike, fix="give it another id")
     if out.exists() and not out.is_dir():
         raise UsageError("The output is not a folder.", where=[str(out)], fix="name another with --out")
     out.mkdir(parents=True, exist_ok=True)

@@ -216,12 +216,8 @@ def _put(staging: Path, out: Path, record: FrameRecord) -> None:
     folder = out / record.clip
     write_atomic(record_path(out, record.clip), to_line(record))
     if folder.is_dir():
-        old = out / f".{record.clip}.{secrets.token_hex(6)}.tmp"
-        os.replace(folder, old)
-        os.replace(staging, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(staging, folder)
+        shutil.rmtree(folder)
+    os.replace(staging, folder)
 
 
 def _remove_leftovers(out: Path, clip: str) -> None:

@@ -109,6 +109,8 @@ def from_manifest(
     if not path.is_file():
         raise UsageError("There is no manifest.", where=[str(path)], fix=f"name a {CLIPS} with --manifest")
     found = list(read_clips(path))
+    if not found:
+        raise UsageError("The manifest lists no clip.", where=[str(path)], fix=f"name a {CLIPS} with --manifest")
     if unknown := sorted(set(clips) - {record.clip.id for record in found}):
         raise UsageError("There is no such clip in the manifest.", where=unknown, fix=f"see {path}")
     chosen = [record for record in found if not clips or record.clip.id in clips]
@@ -129,8 +131,6 @@ def _cut(record: ClipRecord, video: Path, format: Format, quality: int | None) -
     clip, edit = record.clip, record.edit
     if clip.fps <= 0:
         raise UsageError("A clip does not say its frame rate.", where=[clip.id], fix="write its fps into the manifest")
-    if clip.id.lower().endswith(RECORD_SUFFIX):
-        raise UsageError("A clip is named like a record of frames.", where=[clip.id], fix="give it another id")
     return Cut(
         clip=clip.id,
         video=video,

@@ -26,6 +26,9 @@ Pixel = TypeVar("Pixel", bound=np.generic)
 NARROW = 320
 """Pictures narrower than this are enlarged by a whole factor, so that the words below them can be read."""
 
+TALLEST = 2160
+"""Pictures are not enlarged beyond this height; what is still narrow then stands in the middle."""
+
 FALLBACK_FPS = 24.0
 """Rate of a film whose clip does not know its own."""
 
@@ -49,8 +52,8 @@ def write_films(
     about = benchmark.clips[clip]
     found, truth, reader = frames_of(benchmark, about), benchmark.truth(clip), submission.reader(clip)
     images, lacking = (grey(about), " · the frames are not on this machine") if found is None else (found, "")
-    scale = max(1, -(-NARROW // about.size[1]))
-    height, width = about.size[0] * scale, about.size[1] * scale
+    scale = max(1, min(-(-NARROW // about.size[1]), TALLEST // about.size[0]))
+    height, width = about.size[0] * scale, max(NARROW, about.size[1] * scale)
     rule, annotated = benchmark.rules.ignore, frozenset(about.annotated_indices())
     paths = [folder / clip / f"{expression.id}.webm" for expression in expressions]
     bands = [Band(width, f"{clip}/{expression.id}{lacking}", expression.text) for expression in expressions]
@@ -71,7 +74,8 @@ def write_films(
                     said = "not annotated yet"
                 else:
                     said = score if index in annotated else f"masks of frame {since}, held · {score}"
-                writer.add(np.concatenate([draw(picture, *masks), band(f"frame {name} · {said}")]))
+                shown = _centred(draw(picture, *masks), width)
+                writer.add(np.concatenate([shown, band(f"frame {name} · {said}")]))
             if progress is not None:
                 progress(index + 1, len(about.frames))
     return paths
@@ -109,6 +113,16 @@ def _masks(
 
 def _enlarged(image: NDArray[Pixel], scale: int) -> NDArray[Pixel]:
     return image if scale == 1 else image.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _centred(picture: Image, width: int) -> Image:
+    """The picture in the middle of ``width`` pixels."""
+    rest = width - picture.shape[1]
+    if not rest:
+        return picture
+    ground = np.full((picture.shape[0], width, 3), INK, np.uint8)
+    ground[:, rest // 2 : rest // 2 + picture.shape[1]] = picture
+    return ground
 
 
 def wrapped(text: str, size: int, width: int, most: int = 2) -> list[str]:

@@ -41,6 +41,7 @@ MOST = 12
 """Boundaries, frozen runs and proposals of a kind that are drawn; the others are counted."""
 
 _ORANGE: Colour = (230, 159, 0)
+_GREEN: Colour = (0, 158, 115)
 _PALE: Colour = (232, 234, 237)
 _TAGS: Mapping[str, Colour] = {
     "trim": BLUE,
@@ -218,9 +219,9 @@ def _timeline(review: Review, width: int) -> Image:
         pen.text(((left + right) // 2, tall + 13), text, font=font(SMALL), fill=(255, 255, 255), anchor="mm")
     for card in review.cards:
         left, right = x(times[card.part.first]), x(times[card.part.stop])
-        pen.rectangle((left, tall + 4, right, low), fill=_ORANGE)
+        pen.rectangle((left, tall + 4, right, low), fill=_GREEN)
         text = shortened("title" if card.place == "start" else "end card", SMALL, right - left - 4)
-        pen.text(((left + right) // 2, tall + 13), text, font=font(SMALL), fill=INK, anchor="mm")
+        pen.text(((left + right) // 2, tall + 13), text, font=font(SMALL), fill=(255, 255, 255), anchor="mm")
     step = next((each for each in (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300) if span / each <= 16), span)
     for index in range(int(span / step) + 1):
         left = x(times[0] + index * step)
@@ -228,7 +229,7 @@ def _timeline(review: Review, width: int) -> Image:
         pen.line((left, low + 1, left, low + 5), fill=FAINT)
         pen.text((left, low + 7), f"{times[0] + index * step:g} s", font=font(SMALL), fill=FAINT, anchor=anchor)
     legend = [("change of a frame", FAINT), ("shot change", VERMILION), ("flash?", _ORANGE), ("frozen", GREY)]
-    legend += [("proposed clip", BLUE), ("card", _ORANGE), ("left out", _PALE)]
+    legend += [("proposed clip", BLUE), ("card", _GREEN), ("left out", _PALE)]
     left = 0
     for text, colour in legend:
         pen.rectangle((left, low + 29, left + 12, low + 41), fill=colour, outline=GREY if colour == _PALE else None)

@@ -21,6 +21,9 @@ Mask = NDArray[np.bool_]
 MARGIN, GAP, BETWEEN = 28, 6, 26
 TITLE, HEADING, BODY, SMALL = 26, 18, 15, 13
 
+TALLEST = 4
+"""Pictures on a sheet are at most this many times as tall as their column is wide."""
+
 
 class Cell(NamedTuple):
     """One frame, RGB uint8 [H, W, 3], its masks, bool [H, W] or None, and a caption such as "J 93.1"."""
@@ -143,17 +146,24 @@ def _block(row: SheetRow, width: int, columns: int) -> Image:
 
 
 def _thumbnail(cell: Cell, width: int) -> Image:
-    """The frame scaled to ``width`` and only then drawn on, so that lines stay sharp."""
+    """The frame scaled to ``width`` and only then drawn on, so that lines stay sharp.
+
+    A very tall one is scaled to :data:`TALLEST` times ``width`` and stands in the middle.
+    """
     from PIL import Image as pillow
 
-    height = max(1, round(width * cell.frame.shape[0] / cell.frame.shape[1]))
-    frame = np.array(pillow.fromarray(cell.frame).resize((width, height), pillow.Resampling.LANCZOS))
+    height, side = max(1, round(width * cell.frame.shape[0] / cell.frame.shape[1])), width
+    if height > TALLEST * width:
+        height, side = TALLEST * width, max(1, round(TALLEST * width * width / height))
+    frame = np.array(pillow.fromarray(cell.frame).resize((side, height), pillow.Resampling.LANCZOS))
 
     def scaled(mask: Mask | None) -> Mask | None:
         if mask is None:
             return None
-        grey = pillow.fromarray(mask.astype(np.uint8) * 255).resize((width, height), pillow.Resampling.BILINEAR)
+        grey = pillow.fromarray(mask.astype(np.uint8) * 255).resize((side, height), pillow.Resampling.BILINEAR)
         shown: Mask = np.array(grey) >= 128
         return shown
 
-    return draw(frame, scaled(cell.target), scaled(cell.ignore), scaled(cell.prediction))
+    drawn = draw(frame, scaled(cell.target), scaled(cell.ignore), scaled(cell.prediction))
+    left = (width - side) // 2
+    return np.pad(drawn, ((0, 0), (left, width - side - left), (0, 0)), constant_values=255)

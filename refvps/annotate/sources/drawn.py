@@ -138,9 +138,9 @@ def _compressed(runs: list[Any], size: Size) -> bytes:
     return found
 
 
-def only(found: Sequence[str], what: str, fix: str) -> str:
-    """The one name there is; raises InputError otherwise."""
+def only(found: Sequence[str], fix: str) -> str:
+    """The one JSON file there is; raises InputError otherwise."""
     if len(found) != 1:
-        places = [shown(name) for name in found] or ["none found"]
-        raise InputError(f"There {'are several' if found else 'is no'} {what}.", where=places, fix=fix)
+        what = "It is not clear which JSON file is meant." if found else "There is no JSON file here."
+        raise InputError(what, where=[shown(name) for name in found] or ["none found"], fix=fix)
     return found[0]

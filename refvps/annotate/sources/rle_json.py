@@ -46,7 +46,7 @@ def read_rle(files: FileSet, clip: str, layout: str, size: Size | None = None) -
     """
     named = [name for name in find_json(files) if clip in name.rpartition("/")[2]]
     candidates = named if len(named) == 1 else find_json(files)
-    name = only(candidates, "JSON file of masks here", "name the file itself")
+    name = only(candidates, "name the file itself")
     digest = Digest()
     content = parse_json(digest.add(name, files.read(name, MAX_JSON_BYTES)), shown(name))
     if not isinstance(content, dict):
@@ -206,9 +206,7 @@ def _mevis(content: Any, name: str, clip: str, size: Size | None, digest: Digest
 
 def read_rle_regions(files: FileSet, clip: str, size: Size) -> Drawn:
     """A layer of Ignore from JSON: a list of RLE or null, or ``{clip: list}``."""
-    name = only(
-        find_json(files) or [n for n in files.names if n.endswith(_IGNORES)], "JSON file of Ignore here", "name it"
-    )
+    name = only(find_json(files) or [each for each in files.names if each.endswith(_IGNORES)], "name the file itself")
     digest = Digest()
     content = parse_json(digest.add(name, files.read(name, MAX_JSON_BYTES)), shown(name))
     values = content.get(clip) if isinstance(content, dict) else content

@@ -78,7 +78,7 @@ def probe(videos: tuple[Path, ...], assigned: tuple[str, ...], as_json: bool, qu
     for path, each in found:
         video = each.video
         height, width = video.size
-        rate = float((each.frames - 1) / (each.duration)) if each.intervals is None else float(1 / each.intervals[1])
+        rate = each.frames / float(each.duration) if each.duration else 0.0
         rows.append(
             {
                 "file": str(path),

@@ -208,7 +208,7 @@ def _show(result: Any, withdrawn: tuple[str, ...], out: Path, as_json: bool, qui
         options.say(f"note: {len(withdrawn):,} withdrawn clips left out", quiet)
     kept = sum(row["kept"] for row in rows)
     there = f", {kept:,} were there already" if kept else ""
-    options.say(f"{len(rows):,} clips in {out}{there}", quiet)
+    options.say(f"{len(rows):,} clip{'' if len(rows) == 1 else 's'} in {out}{there}", quiet)
 
 
 def _verify(frames: Path, against: Path | None, as_json: bool, quiet: bool) -> None:

@@ -29,7 +29,7 @@ LAYOUTS = (
 @click.option("--method", metavar="NAME", default="", help="Who made them. Default: what their run.json says.")
 @click.option(
     "--groups",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path),
     metavar="FILE",
     help="groups.json of refvps export benchmark --layout davis4. Default: the one among the predictions.",
 )

@@ -24,6 +24,7 @@ from refvps.errors import DataMissingError, InputError, UsageError
 from refvps.files import locked
 from refvps.home import home
 from refvps.types import Benchmark
+from refvps.zips import is_junk
 
 _CHUNK = 1 << 20
 SPARE_BYTES = 64 << 20
@@ -184,7 +185,7 @@ def _descended(folder: Path, row: Importer) -> Path:
     """The folder itself, or the only folder in it where that is not part of the layout."""
     expected = {"Annotations", *(line.strip().split("/")[0] for line in row.layout.splitlines())}
     with os.scandir(folder) as listing:
-        entries = [entry for entry in listing if not entry.name.startswith(".")]
+        entries = [entry for entry in listing if not is_junk(entry.name)]
     if len(entries) == 1 and entries[0].is_dir() and entries[0].name not in expected:
         return folder / entries[0].name
     return folder

@@ -10,6 +10,7 @@ from refvps.metrics import METRICS
 from refvps.report import table
 from refvps.report.collection import Group, estimate
 from refvps.run.results import Result
+from refvps.run.signature import parse
 
 UNCLEAR = "unclear"
 """How the version of a reported figure starts when nobody knows which one it was."""
@@ -136,13 +137,15 @@ def _main(group: Group, reported: Reported) -> Board:
             f"reported TC is left out: its annotation rate ({rates}) is not that of your results ({group.rate} fps), "
             "and TC depends on it"
         )
+    foreign = "protocol" in parse(first.signature)
     if any(line.incomplete for line in lines):
-        notes.append("incomplete: frames without a prediction score J = F = 0, and TC is not reported")
+        zero = "frames without a prediction score J = F = 0, and TC is not reported"
+        notes.append(f"incomplete: {'videos without predictions are left out' if foreign else zero}")
     if group.others:
+        again = "" if foreign else "; refvps evaluate --from-counts scores them again by the same rules"
         notes.append(
             f"other results on {group.benchmark}@{group.version} were scored by other rules"
-            f"{f' ({group.apart} here)' if group.apart else ''} and have a table of their own; "
-            "refvps evaluate --from-counts scores them again by the same rules"
+            f"{f' ({group.apart} here)' if group.apart else ''} and have a table of their own{again}"
         )
     return Board(
         group.title,

@@ -20,10 +20,10 @@ from refvps.report.figures.style import (
     WIDTHS,
     Look,
     extent,
-    fitted,
     looks,
     new_figure,
     styled,
+    told_apart,
     without_glyph,
     wrapped,
 )
@@ -52,7 +52,8 @@ Floats = NDArray[np.float64]
 class Curve:
     """One method: ``concepts`` in drawing order with ``scores`` (fractions); ``mean`` over all, ``tail`` over the last.
 
-    A concept the method has no J for keeps its place with None.
+    A concept the method has no J for keeps its place with None. ``label`` is the method in words, short enough for
+    a legend; ``incomplete``: frames without a prediction scored 0.
     """
 
     method: str
@@ -60,6 +61,8 @@ class Curve:
     scores: tuple[Estimate | None, ...]
     mean: float
     tail: float | None
+    label: str = ""
+    incomplete: bool = False
 
     def percent(self) -> Floats:
         """J in percent, float64 [concepts], NaN where there is none."""
@@ -74,6 +77,11 @@ class Coverage:
     reference: str | None
     why: str
     tail: int
+
+    @property
+    def label(self) -> str:
+        """The reference in words, short enough for an axis."""
+        return next((curve.label for curve in self.curves if curve.method == self.reference), "")
 
 
 def coverage(group: Group, sort: str | None = None) -> Coverage:
@@ -105,12 +113,17 @@ def coverage(group: Group, sort: str | None = None) -> Coverage:
     if reference is not None and reference not in tables:
         raise _unknown(reference, group)
     tail = math.ceil(TAIL * len(concepts))
+    with styled():
+        labels = told_apart(ranked, LONGEST_METHOD)
     curves = []
     for name in ranked:
         order = _sorted(concepts, tables[reference or name])
         scores = tuple(tables[name].get(concept) for concept in order)
         last = [one for one in scores[-tail:] if one is not None and one.value is not None]
-        curves.append(Curve(name, tuple(order), scores, means[name], _mean(last) if last else None))
+        found = group.named(name)
+        holes = found is not None and bool(found.data["incomplete"])
+        low = _mean(last) if last else None
+        curves.append(Curve(name, tuple(order), scores, means[name], low, labels[name], holes))
     why = "" if sort else "highest mean J"
     return Coverage(tuple(curves), reference, why, tail)
 
@@ -171,7 +184,7 @@ def draw(group: Group, options: Options) -> Drawing:
     with styled():
         label = wrapped(_said(data, count, window, _confidence(group) if bars else ""), room)
         rows = math.ceil(len(data.curves) / _legend_columns(options.column)) + label.count("\n")
-        names = [fitted(name, LONGEST_CONCEPT) for name in data.curves[0].concepts] if named else []
+        names = list(told_apart(data.curves[0].concepts, LONGEST_CONCEPT).values()) if named else []
         longest = max((extent(name, SMALL) for name in names), default=SMALL)
         figure, axes = new_figure(options.column, 2.25 + longest / 72 + 0.14 * rows)
         _shade_tail(axes, data, count)
@@ -204,7 +217,7 @@ def _said(data: Coverage, count: int, window: int, bars: str) -> str:
         said = f"rank of {count} concepts, each method sorted by its own J"
     else:
         why = f" ({data.why})" if data.why else ""
-        said = f"{count} concepts, sorted by J of {fitted(data.reference, LONGEST_METHOD)}{why}"
+        said = f"{count} concepts, sorted by J of {data.label}{why}"
     if window:
         said += f"; points: other methods, with a running mean over {window}"
     return said + (f"; bars: {bars} intervals" if bars else "")
@@ -232,7 +245,7 @@ def _draw_curve(axes: Axes, curve: Curve, look: Look, window: int, spread: float
         x,
         running_mean(percent, window) if window else percent,
         gid=f"line-{curve.method}",
-        label=f"{fitted(curve.method, LONGEST_METHOD)}  {100 * curve.mean:.1f} | {tail}",
+        label=f"{curve.label}{' (incomplete)' if curve.incomplete else ''}  {100 * curve.mean:.1f} | {tail}",
         color=look.colour,
         linewidth=0.7 if every == (0, 1) else 1.1,
         linestyle=look.line,
@@ -256,7 +269,7 @@ def _draw_intervals(axes: Axes, curve: Curve, look: Look, spread: float) -> None
 def _shade_tail(axes: Axes, data: Coverage, count: int) -> None:
     start = count - data.tail + 0.5
     axes.axvspan(start, count + 0.5, color="#efefef", linewidth=0, zorder=0, gid="tail")
-    owner = "each method" if data.reference is None else fitted(data.reference, LONGEST_METHOD)
+    owner = "each method" if data.reference is None else data.label
     axes.annotate(
         f"long tail of {owner}:\nlowest {data.tail} of {count}",
         (1.0, 1.0),
@@ -317,6 +330,8 @@ def _notes(data: Coverage, count: int, named: bool, bars: bool) -> tuple[str, ..
         notes.append(f"the font has no glyph for {strange!a}; these characters are drawn as boxes")
     if named and not bars:
         notes.append("no intervals: every concept comes from a single source video")
+    if holes := [curve.method for curve in data.curves if curve.incomplete]:
+        notes.append(f"incomplete, what has no prediction scores 0 or is left out: {', '.join(holes)}")
     if any(one is None for curve in data.curves for one in curve.scores):
         notes.append("some methods have no J for some concepts; there is a gap in their place")
     return tuple(notes)
@@ -334,6 +349,7 @@ def _plain(group: Group, data: Coverage) -> dict[str, Any]:
         "methods": [
             {
                 "method": curve.method,
+                "incomplete": curve.incomplete,
                 "mean": curve.mean,
                 "tail_mean": curve.tail,
                 "concepts": [

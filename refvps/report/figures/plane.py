@@ -8,7 +8,7 @@ from typing import Any
 from refvps.errors import UsageError
 from refvps.report.collection import Group, estimate
 from refvps.report.figures import Drawing, Options, few_enough
-from refvps.report.figures.style import BESIDE, FAINT, SMALL, WIDTHS, fitted, looks, new_figure, styled, wrapped
+from refvps.report.figures.style import BESIDE, FAINT, SMALL, WIDTHS, looks, new_figure, styled, told_apart, wrapped
 from refvps.types import Estimate
 
 LONGEST_METHOD = 84.0
@@ -37,7 +37,7 @@ def draw(group: Group, options: Options) -> Drawing:
     room = 72 * (WIDTHS[options.column] - BESIDE)
     with styled():
         figure, axes = new_figure(options.column, 2.55 + 0.14 * math.ceil(len(points) / 2))
-        styles = looks(list(points))
+        styles, labels = looks(list(points)), told_apart(sorted(points), LONGEST_METHOD)
         for name, (j, tc) in sorted(points.items(), key=lambda item: (-(item[1][0].value or 0.0), item[0])):
             look = styles[name]
             x, y = 100 * (j.value or 0.0), 100 * (tc.value or 0.0)
@@ -53,7 +53,7 @@ def draw(group: Group, options: Options) -> Drawing:
                 markeredgewidth=1.0,
                 elinewidth=0.7,
                 linestyle="none",
-                label=fitted(name, LONGEST_METHOD),
+                label=labels[name],
                 clip_on=False,
                 zorder=3,
             )

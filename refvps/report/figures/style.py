@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -153,6 +153,43 @@ def fitted(value: str, points: float, size: float = SMALL) -> str:
         else:
             longest = middle - 1
     return line[:shortest].rstrip() + "…"
+
+
+def told_apart(names: Sequence[str], points: float, size: float = SMALL) -> dict[str, str]:
+    """A label of at most that width for each name, no two alike: where beginnings agree, what differs is kept."""
+    lines = {name: plain_text(name) for name in names}
+    labels = {name: fitted(line, points, size) for name, line in lines.items()}
+    for _ in names:
+        alike = _alike(labels)
+        if not alike:
+            return labels
+        for same in alike:
+            members = [lines[name] for name in same]
+            columns = enumerate(zip(*members, strict=False))
+            start = max(0, next((k for k, column in columns if len(set(column)) > 1), min(map(len, members))) - 3)
+            labels |= {name: _without_middle(lines[name], start, points, size) for name in same}
+    for same in _alike(labels):
+        labels |= {name: fitted(f"{rank}: {lines[name]}", points, size) for rank, name in enumerate(same, 1)}
+    return labels
+
+
+def _alike(labels: Mapping[str, str]) -> list[list[str]]:
+    """Names that share a label with others."""
+    by_label: dict[str, list[str]] = {}
+    for name, label in labels.items():
+        by_label.setdefault(label, []).append(name)
+    return [names for names in by_label.values() if len(names) > 1]
+
+
+def _without_middle(line: str, start: int, points: float, size: float) -> str:
+    """The line from ``start`` on, after as much of its beginning as fits."""
+    if extent(line, size) <= points:
+        return line
+    end = fitted(line[start:], 0.85 * points, size)
+    head = min(start, 60)
+    while head and extent(f"{line[:head]}…{end}", size) > points:
+        head -= 1
+    return f"{line[:head]}…{end}"
 
 
 def wrapped(value: str, points: float, size: float = NORMAL) -> str:

@@ -3,8 +3,8 @@
 Ids: a foreign id is ours unless ``aliases.json`` says otherwise: ``{"clips": {foreign: ours}, "expressions":
 {our clip or "*": {foreign: ours}}, "targets": {our clip or "*": {foreign: ours}}}``, every part optional. Frames are
 joined by their number, counted from the first one (0 or 1), whatever stands around it: "00004" of ours is "4",
-"00005", "frame_0005" or "img5" elsewhere. Without the lists of Ref-VPS a frame is called by its number from 0, in
-five digits.
+"00005", "frame_0005" or "img5" elsewhere. A clip whose frames have the very names of our list is joined by these,
+whatever they are. Without the lists of Ref-VPS a frame is called by its number from 0, in five digits.
 """
 
 from __future__ import annotations
@@ -142,6 +142,8 @@ def frame_names(clips: Mapping[str, Sequence[str]], first: int | None) -> Names:
 
     Raises InputError for names without a number, UsageError where frames might be counted from 0 or from 1.
     """
+    if not clips:
+        return Names(0)
     lowest: dict[str, int] = {}
     prefixes: set[str] = set()
     wrong: list[str] = []
@@ -180,9 +182,16 @@ def joined(names: Iterable[str], count: Names, ours: Mapping[int, str] | None, p
     return found
 
 
+def named_as_listed(clip: Clip, masks: Iterable[str], others: Iterable[str]) -> bool:
+    """True where the masks have exactly the names of the annotated frames; they cannot then be counted otherwise."""
+    return {*masks} == {*clip.annotated} and {*others} <= {*clip.frames}
+
+
 def numbered(clip: Clip) -> dict[int, str]:
-    """The frames of a listed clip by number from 0."""
-    count = frame_names({clip.id: clip.frames}, None)
+    """The frames of a listed clip by number from 0, which they begin with unless it is 1."""
+    first = {clip.id: clip.frames[:1]}
+    begins = frame_names(first, 0).number(clip.frames[0])
+    count = frame_names({clip.id: clip.frames}, int(begins == 1))
     return {count.number(name): name for name in clip.frames}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Lists:
     ids: Mapping[str, str]
     aliases: Aliases
     pictures: Mapping[str, Sequence[Path]]
+    same: frozenset[str] = frozenset()
+    """Foreign clips whose frames have the names of our list."""
 
 
 @dataclass(slots=True)
@@ -96,15 +98,15 @@ def load_ref_vps(
         drawn = read_tracks(found, known.videos, known.ids, null)
     else:
         drawn = read_pictures(found, known.ids, ignore_value, jobs, progress)
+    others = {
+        foreign: [*_frames_of(known, foreign), *(p.stem for p in known.pictures.get(foreign, ()))]
+        for foreign in known.ids
+    }
+    if (listed := known.clips) is not None:
+        same = {f for f, ours in known.ids.items() if asked.named_as_listed(listed[ours], drawn[f].frames, others[f])}
+        known = replace(known, same=frozenset(same))
     count = asked.frame_names(
-        {
-            foreign: [
-                *drawn[foreign].frames,
-                *_frames_of(known, foreign),
-                *(p.stem for p in known.pictures.get(foreign, ())),
-            ]
-            for foreign in known.ids
-        },
+        {foreign: [*drawn[foreign].frames, *names] for foreign, names in others.items() if foreign not in known.same},
         None if not first_frame else _number(first_frame, "first-frame", (0, 1)),
     )
     rates = _rate(fps, "fps"), _rate(annotation_fps, "annotation-fps") if annotation_fps else None
@@ -194,7 +196,15 @@ def _whole(found: Found, known: Lists, drawn: Mapping[str, Drawn]) -> Whole:
         n for name in known.ids for s in (known.videos[name].sentences if known.videos else ()) for n in s.objects
     }
     plain = found.layout in ("davis", "ignore-folder")
-    return Whole(found.layout, plain and len(labels) <= 1, 1 if not plain and "0" in numbers else 0)
+    single = len(labels) <= 1 and not any(_several(known, foreign) for foreign in known.ids)
+    return Whole(found.layout, plain and single, 1 if not plain and "0" in numbers else 0)
+
+
+def _several(known: Lists, foreign: str) -> bool:
+    """True where the sentences of a clip, or ours, are known to be about more than one object."""
+    sentences = known.videos[foreign].sentences if known.videos else ()
+    ours = {each.target for each in known.expressions.get(known.ids[foreign], ())}
+    return len({each.objects for each in sentences if each.objects}) > 1 or len(ours) > 1
 
 
 def _gather(
@@ -226,11 +236,16 @@ def _gather(
         text = clue.sentence.text.strip() if clue.sentence else ""
         done.expressions.append(clue.listed or Expression(clue.id, ours, text, chosen[clue.id], source_id=source))
     if foreign in known.pictures:
-        files = {count.number(path.stem): path for path in known.pictures[foreign]}
-        numbers = _numbers(clip, known)
-        if lacking := [name for name in clip.frames if numbers[name] not in files]:
+        files = {_key(foreign, path.stem, known, count): path for path in known.pictures[foreign]}
+        keys = {name: name for name in clip.frames} if foreign in known.same else _numbers(clip, known)
+        if lacking := [name for name in clip.frames if keys[name] not in files]:
             raise InputError("Frames of a clip are not here.", where=[f"{ours}: {name}" for name in lacking])
-        done.pictures[ours] = [files[numbers[name]] for name in clip.frames]
+        done.pictures[ours] = [files[keys[name]] for name in clip.frames]
+
+
+def _key(foreign: str, name: str, known: Lists, count: Names) -> int | str:
+    """What a frame is joined by: its name where that is ours, else its number."""
+    return name if foreign in known.same else count.number(name)
 
 
 def _clues(foreign: str, ours: str, known: Lists, done: Gathered) -> list[Clue]:
@@ -271,13 +286,16 @@ def _clip(
 ) -> tuple[Clip, dict[str, str]]:
     """A clip, and our frame name by foreign one."""
     listed = None if known.clips is None else known.clips[ours]
-    numbers = None if listed is None else asked.numbered(listed)
+    numbers = None if listed is None or foreign in known.same else asked.numbered(listed)
     try:
-        annotated = asked.joined(drawn.frames, count, numbers, foreign)
         every = (
             [path.stem for path in known.pictures.get(foreign, ())] or [*_frames_of(known, foreign)] or [*drawn.frames]
         )
-        frames = asked.joined(every, count, numbers, foreign)
+        if foreign in known.same:
+            annotated, frames = ({name: name for name in names} for names in (drawn.frames, every))
+        else:
+            annotated = asked.joined(drawn.frames, count, numbers, foreign)
+            frames = asked.joined(every, count, numbers, foreign)
     except ValueError as error:
         raise InputError("Frames of a clip cannot be joined.", where=[str(error)], fix="rename them") from error
     wrong: list[str] = []
@@ -314,7 +332,7 @@ def _frames_of(known: Lists, foreign: str) -> tuple[str, ...]:
     return known.videos[foreign].frames if known.videos else ()
 
 
-def _numbers(clip: Clip, known: Lists) -> dict[str, int]:
+def _numbers(clip: Clip, known: Lists) -> Mapping[str, int | str]:
     """Number from 0 of every frame of a clip of ours."""
     if known.clips is None:
         return {name: int(name) for name in clip.frames}

@@ -51,6 +51,12 @@ def load_mevis(root: Path, *, split: str = "valid_u", jobs: int = 1, progress: P
         raise UsageError("There is no such split of MeViS.", where=[repr(split)[:80]], fix=" or ".join(SPLITS))
     root = Path(root)
     folder = root / split if (root / split).is_dir() else root
+    if folder == root and (other := next((name for name in SPLITS if name == root.resolve().name != split), "")):
+        raise UsageError(
+            f"This is the split {other} of MeViS, not {split}.",
+            where=[shown(root)],
+            fix=f"--option split={other}, or give the folder of {split}",
+        )
     places = [folder / name for name in LISTS if (folder / name).is_file()]
     if len(places) != 1:
         what = "MeViS' list of expressions is there twice." if places else "MeViS' list of expressions is not here."
