@@ -13,7 +13,7 @@ help:
 	@echo "make demo   install the core, predict, validate and score the embedded sample"
 	@echo "make test   install what the tests need and pass them"
 	@echo "make proof  the slow proofs, with the real data of ../shared/fixtures"
-	@echo "make bench  the speed table (tests/bench/scoring.py)"
+	@echo "make bench  the speed tables (tests/bench/scoring.py, frames.py, manifest.py)"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed: make PYTHON=/path/to/python3.11"; exit 2; }
@@ -35,8 +35,8 @@ demo: $(VENV)/core
 	$(BIN)/refvps overlay --pred demo/preds -b sample --out demo/sheets
 	@echo "Look at demo/sheets/sheet.png; the result is in demo/results/."
 
-# Test groups, each with its time; slow proofs are left to make proof.
-GROUPS = lint masks predictions data download frames lists predict scoring incumbents report cli package
+# Test groups, each with its time, all unless GROUPS names some; slow proofs are left to make proof.
+GROUPS ?=
 test: $(VENV)/test
 	@$(BIN)/python tests/groups.py $(GROUPS)
 
@@ -50,6 +50,8 @@ lint: $(VENV)/test
 
 bench: $(VENV)/test
 	$(BIN)/python tests/bench/scoring.py
+	$(BIN)/python tests/bench/frames.py
+	$(BIN)/python tests/bench/manifest.py
 
 clean:
 	rm -rf $(VENV) demo build dist

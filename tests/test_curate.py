@@ -180,6 +180,15 @@ def test_stationary_means_that_hardly_anything_moves(tmp_path: Path, scene) -> N
     assert found.cards == ()
 
 
+def test_what_was_before_a_clip_does_not_move_it(tmp_path: Path) -> None:
+    still = scenes.plain(scenes.clouds(13, 180, 320))
+    made = scenes.join([(scenes.drifting(1), 36), (still, 40), (scenes.drifting(2), 36)])
+    found = review(scenes.film(tmp_path / "x.mp4", *made), crops=False, thresholds=Thresholds(card_seconds=0.5))
+    assert spans(found.clips) == [(0, 36), (36, 76), (76, 112)]
+    assert [moved.still for moved in found.motions] == [0.0, 1.0, 0.0]
+    assert [moved.stationary for moved in found.motions] == [False, True, False]
+
+
 @pytest.mark.parametrize(("frames", "fast"), [(3, True), (10, True), (14, False)])
 def test_an_event_is_too_fast_below_twelve_frames(tmp_path: Path, frames, fast) -> None:
     scene = scenes.clouds(14, 180, 320) // 3

@@ -239,6 +239,16 @@ def test_near_duplicates(copies: Path) -> None:
     assert groups[0][0] == "within" and groups[0][-1] == "boxed"  # the longest of the largest; the smallest
 
 
+def test_a_copy_half_a_tick_later_in_a_fast_pan(tmp_path: Path) -> None:
+    scene = scenes.drifting(21, speed=6)
+    scenes.film(tmp_path / "a.mp4", scene, 60)
+    scenes.film(tmp_path / "b.mp4", lambda i: scene(i + 13), 46)
+    scenes.film(tmp_path / "c.mp4", lambda i: scene(int(i * 2.4) + 10), 20, rate=10)
+    found = near_duplicates([fingerprints(tmp_path / f"{name}.mp4", crops=False) for name in "abc"])
+    assert {(each.one.stem, each.other.stem) for each in found} == {("a", "b"), ("a", "c"), ("b", "c")}
+    assert all(each.seconds >= F(3, 2) for each in found)
+
+
 def test_duplicates_on_the_command_line(copies: Path, tmp_path: Path, capsys) -> None:
     videos = [copies / name for name in ("a.mp4", "mirrored.mp4", "other.mp4")]
     code, out, err = run(capsys, "duplicates", *videos, "--out", tmp_path)

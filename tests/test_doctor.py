@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -338,7 +339,7 @@ def test_what_killed_processes_left_is_a_note(registered, quick, run):
         os.utime(path, (1, 1))
     code, out, _ = run("doctor")
     assert code == 0
-    assert "~ temporary files" in out and "2 from killed processes, 6 B" in out and "fix: rm -r '" in out
+    assert "~ temporary files" in out and "2 from killed processes, 6 B" in out and f"fix: rm -r {min(old, tmp)}" in out
     with locked(registered.parent / ".lock"):
         assert "is held by a process that runs now" in run("doctor")[1]
     assert "is held" not in run("doctor")[1]
@@ -421,3 +422,21 @@ def test_memory_says_the_limit_of_the_container(monkeypatch):
         Path, "read_text", lambda self, *a, **k: "max" if "cgroup" in str(self) else real(self, *a, **k)
     )
     assert "container" not in machine.memory()
+
+
+@pytest.mark.parametrize("place", ["plain", "my drive", "it's; touch x", "a\tb $(touch y)"])
+def test_what_to_delete_is_quoted_for_the_shell(place, tmp_path, monkeypatch, run):
+    """A command that is pasted deletes the folder it names, and nothing beside it."""
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("REFVPS_HOME", str(tmp_path / place))
+    bare, broken = (tmp_path / place / "benchmarks" / name / "1" for name in ("bare", "broken"))
+    bare.mkdir(parents=True)
+    broken.mkdir(parents=True)
+    (broken / "benchmark.json").write_text("{")
+    code, out, _ = run("doctor", "--json")
+    found = {one["name"]: one["fix"] for one in json.loads(out)["sections"]["data"] if "rm -r" in one["fix"]}
+    assert code == 7 and set(found) == {"bare@1", "broken@1"}
+    for name, folder in (("bare@1", bare), ("broken@1", broken)):
+        _, recursive, path = shlex.split(found[name].partition("rm ")[2].partition("; then")[0].join(("rm ", "")))
+        assert recursive == "-r" and path == " ".join(str(folder).replace(str(tmp_path), "~").split())
+        assert found[name].partition("rm -r ")[2].startswith("~/")  # in quotes, ~ would be no home

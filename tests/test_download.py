@@ -340,6 +340,9 @@ USAGE = [
     (["ref-vps", "--from", "nowhere"], "no such folder or file"),
     (["ref-vps", "--from", "x", "--option", "a"], "KEY=VALUE"),
     (["sample"], "needs no download"),
+    (["ref-vps", "--from", ""], "--from is empty"),
+    (["vspw@2", "--from", "x"], "no name of a benchmark"),
+    (["../x", "--from", "x"], "no name of a benchmark"),
     (["ref-vsp"], "did you mean ref-vps?"),
 ]  # fmt: skip
 

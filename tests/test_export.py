@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from inmemory import ArrayTruth, clip_of
 from PIL import Image
 from test_layouts import plain
 from test_store import digested, tiny
@@ -25,10 +27,10 @@ from refvps.data.importers.referring.ytvis import load_ytvis
 from refvps.data.register import register
 from refvps.data.store import store
 from refvps.data.truth import annotation
-from refvps.errors import UsageError
+from refvps.errors import InputError, UsageError
 from refvps.export import LAYOUTS, export_benchmark
 from refvps.predictions.export import LAYOUTS as PREDICTIONS
-from refvps.types import Benchmark
+from refvps.types import Benchmark, Expression
 
 
 def same_masks(first: Benchmark, second: Benchmark) -> bool:
@@ -242,3 +244,60 @@ def test_a_broken_mask_leaves_no_export_behind(tmp_path, monkeypatch, capsys):
         assert cli.run(args) == 4
         assert victim.name in capsys.readouterr().err
         assert not Path("j").exists()
+
+
+def renamed(names: Mapping[str, Callable[[int], str]]) -> Benchmark:
+    """The small benchmark with frames called otherwise, by clip."""
+    before = small()
+    clips, truths = {}, {}
+    for key, clip in before.clips.items():
+        frames = tuple(names[key](k) for k in range(len(clip.frames)))
+        kept = tuple(frames[k] for k in clip.annotated_indices())
+        clips[key] = replace(clip, frames=frames, annotated=kept)
+        truths[key] = before.truth(key)
+    return digested(replace(before, clips=clips, truth=truths.__getitem__))
+
+
+@pytest.mark.parametrize("layout", ["davis", "ignore-folder", "expression-folders", "mevis"])
+def test_frames_of_any_name_come_back(layout, tmp_path):
+    """VSPW's frames begin anywhere; clips may differ in how they count; names need not be numbers."""
+    first, second = small().clips
+    ways = [
+        {first: lambda k: f"{k + 48:08d}", second: lambda k: f"{k:08d}"},
+        {first: lambda k: f"{k:05d}", second: lambda k: f"{k + 1:05d}"},
+        {first: lambda k: f"v1.{k:03d}", second: lambda k: "abcdefghijklmnopqrstuvwxyz"[k // 26] + chr(97 + k % 26)},
+    ]
+    for number, names in enumerate(ways):
+        before = renamed(names)
+        export_benchmark(before, tmp_path / str(number), layout, frames="none" if number else "copy")
+        after = load_ref_vps(tmp_path / str(number))
+        assert after.digest == before.digest
+        if not number and layout != "mevis":
+            assert [file.stem for file in after.frames(first).files] == list(before.clips[first].frames)
+
+
+@pytest.mark.parametrize("layout", ["davis", "ignore-folder"])
+def test_a_target_that_is_never_drawn_does_not_get_the_masks_of_another(layout, tmp_path):
+    clip = clip_of(2, (6, 8))
+    drawn = np.zeros((2, 6, 8), np.bool_)
+    drawn[:, 1:3, 1:4] = True
+    truth = ArrayTruth({"1": drawn, "2": np.zeros_like(drawn)})
+    asked = tuple(Expression(id=key, clip="clip", text=f"thing {key}", target=key) for key in ("1", "2"))
+    before = digested(replace(small(), clips={"clip": clip}, expressions=asked, truth=lambda key: truth))
+    export_benchmark(before, tmp_path / "set", layout, frames="none")
+    with pytest.raises(InputError, match="do not match") as caught:
+        load_ref_vps(tmp_path / "set")
+    assert caught.value.where == ("clip/2: its mask 2 is not drawn in any frame",)
+
+
+@pytest.mark.parametrize("layout", ["mevis", "ytvis"])
+def test_null_is_never_written_for_what_nobody_annotated(layout, tmp_path):
+    clip = clip_of(2, (6, 8))
+    drawn = np.ones((2, 6, 8), np.bool_)
+    truth = ArrayTruth({"1": drawn, "2": [drawn[0], None]})
+    asked = tuple(Expression(id=key, clip="clip", text=f"thing {key}", target=key) for key in ("1", "2"))
+    before = replace(small(), clips={"clip": clip}, expressions=asked, truth=lambda key: truth)
+    with pytest.raises(UsageError, match="not annotated on a frame") as caught:
+        export_benchmark(before, tmp_path / "set", layout, frames="none")
+    assert caught.value.where == ("clip/00001: target 2",)
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -229,3 +231,15 @@ def test_files_of_the_cache_get_their_names_elsewhere(server: FakeHub, tmp_path:
     assert placed.keys() == files.keys()
     assert not any(path.is_symlink() for path in placed.values())
     assert placed["frames/a/00000.jpg"].read_bytes() == LARGE
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "nothing://127.0.0.1:9"])
+def test_a_proxy_that_cannot_be_used_is_a_network_error(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """httpx raises ImportError or ValueError; in a process of its own, as huggingface_hub keeps its client."""
+    for name in ("all_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, proxy)
+        monkeypatch.setenv(name.upper(), proxy)
+    code = "import sys\nfrom refvps import cli\nsys.exit(cli.run(['download', 'ref-vps', '--repo', 'org/name']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == NetworkError.exit_code, done.stderr
+    assert "proxy" in done.stderr.lower() and "bug" not in done.stderr

@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import foreign_davis16
+import foreign_mevis
 import numpy as np
 import pytest
 from importers import GENERATORS, Copy, make
@@ -19,6 +21,7 @@ from importers import GENERATORS, Copy, make
 import refvps
 from refvps.data.digest import benchmark_digest, clip_digest
 from refvps.data.importers import IMPORTERS
+from refvps.data.importers.install import Request, install
 from refvps.data.store import store
 from refvps.data.truth import annotation
 from refvps.errors import DataMissingError, InputError, RefvpsError, UsageError
@@ -320,3 +323,20 @@ def test_frames_are_joined_by_name_or_said_to_be_missing(name: str, copy: Copy) 
             assert caught.value.exit_code == (3 if broken is None else 4)
             assert any(copy.pictures[key][-1] in place for place in caught.value.where)
         last.write_bytes(data)
+
+
+def test_a_split_of_mevis_is_never_taken_for_another(tmp_path: Path) -> None:
+    """A folder with train alone is descended into, or given itself; it is not valid_u."""
+    foreign_mevis.copy(tmp_path / "MeViS")
+    (tmp_path / "MeViS" / "valid_u").rename(tmp_path / "MeViS" / "train")
+    for source in (tmp_path / "MeViS", tmp_path / "MeViS" / "train"):
+        with pytest.raises(UsageError, match="split train of MeViS, not valid_u"):
+            install(source, Request("mevis", {}))
+        assert install(source, Request("mevis", {"split": "train"})).name == "train"
+
+
+def test_what_a_mac_leaves_beside_a_folder_is_not_looked_at(tmp_path: Path) -> None:
+    foreign_davis16.copy(tmp_path / "set" / "DAVIS")
+    (tmp_path / "set" / "__MACOSX").mkdir()
+    (tmp_path / "set" / ".DS_Store").write_bytes(b"x")
+    assert install(tmp_path / "set", Request("davis16", {})).name == "val"

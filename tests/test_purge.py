@@ -18,6 +18,7 @@ from trees import read_lines, write_labels, write_lines, write_ref_vps
 import refvps
 from refvps import cli, data
 from refvps.data.local import load_local
+from refvps.data.manifest import CLIPS
 from refvps.data.records import Withdrawal, read_withdrawn
 from refvps.data.records.purge import purge, remove_predictions
 from refvps.data.register import register
@@ -420,3 +421,31 @@ def test_wrong_use_is_explained(name: str, tmp_path: Path, capsys: pytest.Captur
     arguments, code, message = WRONG[name]
     assert cli.run([str(files.get(each, each)) for each in arguments]) == code
     assert message in capsys.readouterr().err
+
+
+def test_a_foreign_id_that_another_clip_has_here_is_not_that_clip(tmp_path: Path) -> None:
+    """What smoke.2 was called before, wave_3, is an id of this data set, whose predictions stay."""
+    source = data_set(tmp_path / "set")
+    clips = [clip | ({"source_id": "wave_3"} if clip["id"] == "smoke.2" else {}) for clip in read_lines(source / CLIPS)]
+    write_lines(source / CLIPS, clips)
+    register(source)
+    done = purge("ref-vps", withdrawals=[GONE])
+    assert done.names == {"smoke.2"}
+    predictions(tmp_path / "preds", dict(load_local().clips))
+    assert remove_predictions(tmp_path / "preds", done.names) == []
+
+
+def test_a_strange_file_among_results_is_named_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(data_set(tmp_path / "set"))
+    path = scored(tmp_path)
+    (path.parent / "a.json").write_text("{}")
+    withdrawn = write_lines(tmp_path / "withdrawn.jsonl", [LINE])
+    arguments = ["purge", "--withdrawn", str(withdrawn), "--results", str(tmp_path / "results")]
+    assert cli.run([*arguments, "--json"]) == 0
+    strange, row = json.loads(capsys.readouterr().out)["results"]
+    assert strange["result"].endswith("a.json") and "no result" in strange["problem"] and not strange["new"]
+    assert Path(row["new"]).is_file()
+    assert cli.run(arguments) == 0
+    assert "a.json: it is no result that can be read" in capsys.readouterr().out

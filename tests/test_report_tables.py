@@ -143,6 +143,15 @@ def test_results_of_another_tools_protocol_are_told_what_holds_for_them(tmp_path
         assert not any("--from-counts" in note for note in one.notes)
 
 
+def test_a_mean_over_fewer_clips_than_the_table_shows_says_so(tmp_path):
+    one = made.result("a", 0.5)
+    one["summary"]["TC"]["n"] = 109  # two of 111 clips have a single frame
+    (board,) = boards(tmp_path / "one", one)
+    assert "TC is over 109 of 111 clips: it is undefined for the others" in board.notes
+    (board,) = boards(tmp_path / "two", made.result("a", 0.5))
+    assert not any("undefined for the others" in note for note in board.notes)
+
+
 def test_incomplete_results_are_marked_and_never_best(tmp_path):
     part = made.result("part", 0.9, None, rules={"missing": "zero"}, incomplete=True)
     whole = made.result("whole", 0.8, rules={"missing": "zero"})

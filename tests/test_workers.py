@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +23,8 @@ from refvps.predictions.submission import ClipReader
 from refvps.predictions.validate import validate_clips
 from refvps.types import Clip
 from refvps.workers import workers
+
+ROOT = str(Path(__file__).resolve().parent.parent)
 
 
 def die(item: int) -> int:
@@ -79,3 +84,75 @@ def test_results_come_back() -> None:
     with workers(2) as pool:
         assert list(pool.map(abs, [-3, 4])) == [3, 4]
     assert list(parallel(abs, range(-200, 0), jobs=2)) == list(range(200, 0, -1))
+
+
+INTERRUPTED = """
+from concurrent.futures import process
+from refvps.workers import workers
+
+def interrupted(*given):
+    raise KeyboardInterrupt
+
+def work(place):
+    with workers(2) as pool:
+        if place == "queue":
+            pool.submit(abs, 1).result()
+            pool._work_ids.put = interrupted
+        else:
+            process._ExecutorManagerThread = interrupted
+        pool.submit(abs, 2)
+
+if __name__ == "__main__":
+    try:
+        work("PLACE")
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("place", ["queue", "start"])
+def test_ctrl_c_while_work_is_handed_out_ends_the_process(place: str, tmp_path: Path) -> None:
+    """Within submit, between the lists of a pool, or before somebody watches the workers that were started."""
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED.replace("PLACE", place))
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=30, env=os.environ | {"PYTHONPATH": ROOT}
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
+
+
+KILLED = """
+import os, sys, time
+from refvps.workers import workers
+
+if __name__ == "__main__":
+    with workers(2) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        time.sleep(60)
+"""
+
+
+def test_workers_of_a_killed_process_end(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(KILLED)
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": ROOT}
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        pids = {int(word) for word in process.stdout.readline().split()}
+    assert len(pids) == 1
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 10
+    while (alive := [pid for pid in pids if running(pid)]) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert alive == []
+
+
+def running(pid: int) -> bool:
+    """True for a process that is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -78,7 +78,7 @@ def review(
         cards=ends,
         clips=clips,
         frozen=frozen_runs(found, thresholds),
-        motions=tuple(motion(found, clip, borders, thresholds) for clip in clips),
+        motions=tuple(motion(found, clip, thresholds) for clip in clips),
         paddings=_paddings(found, clips, thresholds) if crops else (),
     )
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refvps.curate.shots import Boundary, Shot
+from refvps.curate.shots import Shot
 from refvps.curate.survey import Survey
 from refvps.curate.thresholds import Thresholds
 
@@ -34,15 +33,12 @@ class Motion:
     fast: bool
 
 
-def motion(found: Survey, part: Shot, borders: Sequence[Boundary], thresholds: Thresholds) -> Motion:
-    """Measure frames [first, stop) of a part; what changes at its borders does not count."""
+def motion(found: Survey, part: Shot, thresholds: Thresholds) -> Motion:
+    """Measure frames [first, stop) of a part; what was before it does not count."""
     inside = np.zeros(len(found), np.bool_)
     inside[part.first : part.stop] = True
     lasting = found.lasting
     measured = inside & (found.since >= part.first) & ~np.isnan(found.second_moving)
-    for each in borders:
-        if each.kind != "flash?":
-            measured[each.frame : each.stop] = False
     still = moved = None
     if measured.any() and lasting[measured].sum() > 0:
         quiet = found.second_moving[measured] < thresholds.still_share

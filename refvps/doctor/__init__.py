@@ -102,6 +102,7 @@ def tidy(text: str) -> str:
     except RuntimeError:
         own = ""
     if len(own) > 1:
+        text = re.sub(rf"'{re.escape(own)}/(?=[^']*')", "~/'", text)  # a shell expands ~ outside of quotes only
         text = re.sub(rf"{re.escape(own)}(?=/|\\|$|[\s,:;)])", "~", text)
     text = re.sub(r"://[^/@\s]+@", "://***@", text)
     text = re.sub(r"\bhf_[A-Za-z0-9]{6,}", "hf_***", text)

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from refvps import home
@@ -46,7 +47,9 @@ def data(deep: bool = False, progress: Progress | None = None) -> Iterator[Findi
         yield data_set(path.parent, deep, step)
     for folder in sorted(base.glob("benchmarks/[!.]*/[!.]*")):
         if folder.is_dir() and not (folder / RECORD).is_file():
-            yield Finding(_name(folder), f"{folder} has no {RECORD}", "problem", f"delete it: rm -r {folder}")
+            yield Finding(
+                _name(folder), f"{folder} has no {RECORD}", "problem", f"delete it: rm -r {quote(str(folder))}"
+            )
     if not sets:
         yield Finding("data sets", "none are registered", "ok")
     yield from leftovers(base)
@@ -69,9 +72,13 @@ def _name(folder: Path) -> str:
     return f"{folder.parent.name}@{folder.name}"
 
 
+def _again(folder: Path) -> str:
+    return f"rm -r {quote(str(folder))}; then refvps download {folder.parent.name} --from DIR|ZIP"
+
+
 def data_set(folder: Path, deep: bool, step: Callable[[], None]) -> Finding:
     """One registered data set: its lists are hashed, its files are there; ``deep``: all are hashed."""
-    name, again = _name(folder), f"rm -r {folder}; then refvps download {folder.parent.name} --from DIR|ZIP"
+    name, again = _name(folder), _again(folder)
     try:
         bench = load_local(folder.parent.name, folder.name)
         record: Mapping[str, Any] = read_json(folder / RECORD)
@@ -138,7 +145,9 @@ def leftovers(base: Path) -> Iterator[Finding]:
     if old:
         weight = sum(_weight(path) for path in old)
         told = f"{len(old):,} from killed processes, {size(weight)}: {old[0]}{', ...' if len(old) > 1 else ''}"
-        yield Finding("temporary files", told, "note", "rm -r " + " ".join(f"'{path}'" for path in sorted(old)[:3]))
+        yield Finding(
+            "temporary files", told, "note", "rm -r " + " ".join(quote(str(path)) for path in sorted(old)[:3])
+        )
     held = [path for path in (*sorted(base.glob("benchmarks/*/.lock")), *sorted(base.glob("locks/*"))) if _held(path)]
     for path in held:
         yield Finding("lock", f"{path} is held by a process that runs now", "note", "wait for it, if it is not yours")

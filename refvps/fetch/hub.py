@@ -332,7 +332,8 @@ def _translated(repo: str, revision: str, offline: bool = False) -> Iterator[Non
         raise _failed(place, error) from error
     except Exception as error:
         library = type(error).__module__.partition(".")[0]
-        if isinstance(error, OSError | errors.EntryNotFoundError) or library.startswith(("httpx", "httpcore")):
+        proxy = isinstance(error, ImportError | ValueError) and "proxy" in str(error).lower()  # of httpx, too
+        if proxy or isinstance(error, OSError | errors.EntryNotFoundError) or library.startswith(("httpx", "httpcore")):
             raise _failed(place, error) from error
         raise
 

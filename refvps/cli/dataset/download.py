@@ -76,8 +76,18 @@ def download(
     given its digest and kept under REFVPS_HOME.
     """
     from refvps import home
+    from refvps.types import ID
 
     name = ALIASES.get(name, name)
+    if not ID.fullmatch(name):
+        fix = (
+            "name it without @; --revision or --option version=V says which"
+            if "@" in name
+            else "letters, digits, . _ -"
+        )
+        raise UsageError("This is no name of a benchmark.", where=[repr(name)[:80]], fix=fix)
+    if source == "":
+        raise UsageError("--from is empty.", fix="give a folder, a .zip or an address")
     if name in ("sample", "folder"):
         raise UsageError(f"{name} needs no download.", fix="refvps evaluate --pred preds/ -b sample, or --gt DIR")
     repo = repo or (home.repository() if name == "ref-vps" and source is None else "")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refvps.cli import options
-from refvps.errors import UsageError
+from refvps.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from refvps.data.records.purge import Purge
@@ -118,7 +118,12 @@ def _rescored(folder: Path, base: str, done: Purge, dry_run: bool) -> list[dict[
 
     rows: list[dict[str, Any]] = []
     for path in sorted(folder.glob(f"**/{base}@*/*.json")):
-        result = read_result(path)
+        try:
+            result = read_result(path)
+        except InputError as error:
+            problem = f"it is no result that can be read ({error.what})"
+            rows.append({"result": str(path), "clips": [], "new": "", "problem": problem})
+            continue
         if result.data["benchmark"]["name"] != base:
             continue
         gone = sorted(gone_among({row.clip for row in result.rows}, done.withdrawals))

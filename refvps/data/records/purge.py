@@ -109,7 +109,10 @@ def _purge(
     done = []
     for folder in folders:
         state = _State.read(folder)
-        names |= {state.clips[key].source_id for key in gone_among(state.clips, known)} - {""}
+        gone = gone_among(state.clips, known)
+        stay = {key.lower() for key in state.clips.keys() - gone}  # a foreign id may be that of another clip here
+        foreign = {state.clips[key].source_id for key in gone} - {""}
+        names |= {name for name in foreign if name.lower() not in stay}
         done.append(_purge_version(state, known, progress, dry_run=dry_run))
     entries = index.forget(names, dry_run=dry_run) if names else 0
     return Purge(known, tuple(done), entries, frozenset(names))

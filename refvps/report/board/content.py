@@ -137,6 +137,7 @@ def _main(group: Group, reported: Reported) -> Board:
             f"reported TC is left out: its annotation rate ({rates}) is not that of your results ({group.rate} fps), "
             "and TC depends on it"
         )
+    notes += _fewer(group.results, metrics, unit)
     foreign = "protocol" in parse(first.signature)
     if any(line.incomplete for line in lines):
         zero = "frames without a prediction score J = F = 0, and TC is not reported"
@@ -156,6 +157,17 @@ def _main(group: Group, reported: Reported) -> Board:
         _signature(group.results),
         (*notes, *_sources(kept, reported)),
     )
+
+
+def _fewer(results: Sequence[Result], metrics: Sequence[str], unit: str) -> list[str]:
+    """Which means are over fewer units than the first one is, whose number the table shows."""
+    notes: dict[str, None] = {}
+    for result in results:
+        found = [(name, one) for name in metrics if (one := estimate(result, name)) is not None]
+        for name, one in found:
+            if one.value is not None and one.n < found[0][1].n:
+                notes[f"{name} is over {one.n} of {found[0][1].n} {unit}: it is undefined for the others"] = None
+    return list(notes)
 
 
 def _metrics(results: Sequence[Result]) -> tuple[str, ...]:
