@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from inmemory import ArrayTruth, clip_of
+from inmemory import ArrayReader, ArrayTruth, clip_of
 from PIL import Image
 from test_layouts import plain
 from test_store import digested, tiny
@@ -30,6 +30,7 @@ from refvps.data.truth import annotation
 from refvps.errors import InputError, UsageError
 from refvps.export import LAYOUTS, export_benchmark
 from refvps.predictions.export import LAYOUTS as PREDICTIONS
+from refvps.predictions.export import export as write_predictions
 from refvps.types import Benchmark, Expression
 
 
@@ -301,3 +302,21 @@ def test_null_is_never_written_for_what_nobody_annotated(layout, tmp_path):
         export_benchmark(before, tmp_path / "set", layout, frames="none")
     assert caught.value.where == ("clip/00001: target 2",)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_zip_for_the_server_of_ref_ytvos_has_eight_bits_a_pixel(tmp_path):
+    before = small(1)
+    clip = next(iter(before.clips.values()))
+    drawn = np.zeros((len(clip.frames), *clip.size), np.bool_)
+    drawn[:, 3:9, 4:7] = True
+    reader = ArrayReader({each.id: drawn for each in before.expressions})
+    count = write_predictions(tmp_path / "server.zip", before, lambda key: reader, "annotations")
+    with zipfile.ZipFile(tmp_path / "server.zip") as archive:
+        names = archive.namelist()
+        assert len(names) == count == len(clip.frames) * len(before.expressions)
+        assert names[0] == f"Annotations/{clip.id}/{before.expressions[0].id}/{clip.frames[0]}.png"
+        for name in (names[0], names[-1]):
+            with archive.open(name) as stream:
+                picture = Image.open(stream)
+                assert picture.mode == "L"
+                assert (np.array(picture) == drawn[0] * 255).all()

@@ -390,3 +390,14 @@ def test_a_method_with_missing_frames_is_marked_in_the_figure(tmp_path):
     assert sorted(entry.split("  ")[0] for entry in legend(drawing)) == ["part (incomplete)", "whole"]
     assert {one["method"]: one["incomplete"] for one in drawing.data["methods"]} == {"part": True, "whole": False}
     assert [note for note in drawing.notes if note.startswith("incomplete") and note.endswith(": part")]
+
+
+def test_results_of_another_tools_protocol_are_not_told_to_score_their_counts_again(tmp_path):
+    block = {"name": "sav", "tool": "", "rules": {}, "scale": 1, "digits": 4, "columns": ["J"]}
+    block |= {"scores": {"J": 0.5}, "sequences": [], "objects": []}
+    data = made.result("a", 0.5)
+    head, _, rest = data["signature"].partition("|")
+    one = group(tmp_path, [{**data, "signature": f"{head}|protocol:sav|{rest}", "protocol": block}])
+    with pytest.raises(UsageError, match="no J by concept") as caught:
+        coverage(one)
+    assert "--from-counts" not in str(caught.value) and "without --protocol" in str(caught.value)

@@ -39,6 +39,9 @@ class Row:
     available: bool
 
 
+ALIASES = {"vspw": "vspw-stuff", "refvps": "ref-vps", "ref-youtube-vos": "ref-ytvos"}
+"""Other names people use."""
+
 _INSTALLED = "refvps.data.local:load_local"
 
 ENTRIES = {
@@ -66,6 +69,7 @@ def load(name: str = "ref-vps", **options: Any) -> Benchmark:
     steps to take when the data is not on this machine, InputError when it is there and cannot be used.
     """
     base, _, version = name.partition("@")
+    base = ALIASES.get(base, base)
     if version:
         options["version"] = version
     loader = _loader(base)

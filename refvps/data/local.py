@@ -168,6 +168,6 @@ def _frames(folder: Path, clip: Clip, kind: str) -> Frames:
         raise DataMissingError(
             "The frames of this clip are not on this machine.",
             where=[clip.id],
-            fix="register a copy of the data set that has a frames/ folder",
+            fix=f"add them: refvps download {folder.parent.name} --from DIR --frames link, with a copy that has frames",
         )
     return check_frames(frame_files(folder, clip, kind), clip)

@@ -72,8 +72,12 @@ def _name(folder: Path) -> str:
     return f"{folder.parent.name}@{folder.name}"
 
 
+def _remove(*paths: Path) -> str:
+    return " ".join(["rm -r", *(quote(str(path)) for path in paths)])
+
+
 def _again(folder: Path) -> str:
-    return f"rm -r {quote(str(folder))}; then refvps download {folder.parent.name} --from DIR|ZIP"
+    return f"{_remove(folder)}; then refvps download {folder.parent.name} --from DIR|ZIP"
 
 
 def data_set(folder: Path, deep: bool, step: Callable[[], None]) -> Finding:

@@ -127,16 +127,29 @@ def _frames(clip: Clip, reader: Reader) -> Iterator[tuple[str, Mapping[str, Mask
         yield name, reader.frame(index)
 
 
-def _tree(clip: Clip, expressions: tuple[Expression, ...], reader: Reader, root: str = "") -> Items:
+def _tree(clip: Clip, expressions: tuple[Expression, ...], reader: Reader) -> Items:
     for frame, masks in _frames(clip, reader):
         for each in expressions:
             mask = masks[each.id]
             if mask is not None:
-                yield f"{root}{clip.id}/{each.id}/{frame}.png", png.write_binary(mask.bits(), clip.size)
+                yield f"{clip.id}/{each.id}/{frame}.png", png.write_binary(mask.bits(), clip.size)
 
 
 def _annotations(clip: Clip, expressions: tuple[Expression, ...], reader: Reader) -> Items:
-    return _tree(clip, expressions, reader, "Annotations/")
+    """As Ref-YouTube-VOS' server is sent them: 8 bits a pixel, 0 and 255; whether it reads others is not known."""
+    for frame, masks in _frames(clip, reader):
+        for each in expressions:
+            mask = masks[each.id]
+            if mask is not None:
+                yield f"Annotations/{clip.id}/{each.id}/{frame}.png", _grey_png(mask)
+
+
+def _grey_png(mask: Mask) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(mask.array().astype(np.uint8) * np.uint8(255)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _rem_burst(clip: Clip, expressions: tuple[Expression, ...], reader: Reader) -> Items:

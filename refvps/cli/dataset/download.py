@@ -15,8 +15,6 @@ from refvps.cli import options
 from refvps.errors import DataMissingError, InputError, UsageError
 
 PARTS = ("clips", "masks", "frames")
-ALIASES = {"vspw": "vspw-stuff", "refvps": "ref-vps", "ref-youtube-vos": "ref-ytvos"}
-"""Other names people use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +74,7 @@ def download(
     given its digest and kept under REFVPS_HOME.
     """
     from refvps import home
+    from refvps.data import ALIASES
     from refvps.types import ID
 
     name = ALIASES.get(name, name)

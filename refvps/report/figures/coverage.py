@@ -97,7 +97,9 @@ def coverage(group: Group, sort: str | None = None) -> Coverage:
         raise UsageError(
             "A result has no J by concept.",
             where=without,
-            fix="refvps evaluate --from-counts FILE.counts.npz --metrics J,TC",
+            fix="evaluate without --protocol: other tools' protocols know no concepts"
+            if group.results[0].protocol
+            else "refvps evaluate --from-counts FILE.counts.npz --metrics J,TC",
         )
     concepts = sorted({concept for table in tables.values() for concept in table})
     if len(concepts) < 2:
