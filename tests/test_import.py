@@ -21,8 +21,8 @@ from refvps.export import export_benchmark
 from refvps.files import canonical_json, read_json
 from refvps.masks.mask import Mask
 from refvps.predictions import importing
-from refvps.predictions.davis4 import groups_of, groups_record
 from refvps.predictions.export import LAYOUTS, export
+from refvps.predictions.foreign.davis4 import groups_of, groups_record
 from refvps.predictions.importing import import_predictions
 from refvps.predictions.write import ClipWriter
 from refvps.types import Benchmark
@@ -298,6 +298,8 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 clip = sample.clips[each.clip]
                 arrays[each.clip, each.id] = np.zeros((len(clip.frames), *clip.size), np.bool_)
             write_davis4(tmp_path / "referformer", tmp_path / "questions", arrays, *RUNS["ReferFormer"])
+        if "ytvis" in args and args[0] == "import":
+            Path("results.json").write_text("[]")
         assert cli.run(args) == 0, args
         ran += 1
-    assert ran >= 4
+    assert ran >= 6

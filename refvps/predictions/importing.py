@@ -18,7 +18,15 @@ from refvps.errors import InputError, UsageError
 from refvps.files import MAX_JSON_BYTES, canonical_json, read_bytes, sha256, write_atomic
 from refvps.masks import bits
 from refvps.masks.mask import Mask
-from refvps.predictions.davis4 import Davis4, Davis4Reader, is_davis4, open_davis4, read_groups
+from refvps.predictions.foreign.davis4 import Davis4, Davis4Reader, is_davis4, open_davis4, read_groups
+from refvps.predictions.foreign.results_json import (
+    MIN_SCORE,
+    QUESTIONS,
+    RESULTS,
+    Results,
+    ResultsReader,
+    open_results,
+)
 from refvps.predictions.layouts import absent_frames
 from refvps.predictions.problems import Report
 from refvps.predictions.submission import ClipReader, Submission, open_submission
@@ -40,6 +48,7 @@ LAYOUTS: dict[str, str] = {
     "anno-ids": "anno_k/<clip>/<frame>.png, target ids",
     "rem-burst": "<clip>/pred/<expression>/<frame>.png",
     "rem-vspw": "<clip>/<expression>/pred/<frame>.png",
+    "ytvis": "results.json of YouTube-VIS or SA-Co, with the questions it answers",
     "json": "one .json of RLE, {clip: {expression: [...]}}",
     "npz": "<clip>.npz",
     "arrays": "<clip>/<expression>.npy",
@@ -70,25 +79,34 @@ def import_predictions(
     *,
     method: str = "",
     groups: Path | None = None,
+    questions: Path | None = None,
+    min_score: float | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> Imported:
     """Write the predictions at ``path`` to ``out``, a new folder: ``<clip>.jsonl`` for every clip, and ``run.json``.
 
     ``layout``: one of :data:`LAYOUTS`, what the predictions must be. ``method``: who made them; by default what their
-    ``run.json`` says. ``groups``: the ``groups.json`` of ``davis4``. A frame that is not annotated is kept where every
-    expression of the clip has a mask on it. Raises UsageError when ``out`` exists, InputError naming all that is
-    missing or cannot be used; then nothing is written.
+    ``run.json`` says. ``groups``: the ``groups.json`` of ``davis4``. ``questions``: the ``instances.json`` that a
+    ``results.json`` answers; ``min_score``: below it, its masklets are left out. A frame that is not annotated is kept
+    where every expression of the clip has a mask on it. Raises UsageError when ``out`` exists, InputError naming all
+    that is missing or cannot be used; then nothing is written.
     """
     if layout not in LAYOUTS:
         raise UsageError("There is no such layout.", where=[shown(layout)], fix=f"one of {', '.join(LAYOUTS)}")
     if groups is not None and layout not in ("davis4", "auto"):
         raise UsageError("Groups belong to davis4.", where=[f"--layout {layout}"], fix="drop --groups")
+    if layout != "ytvis" and (questions is not None or min_score is not None):
+        raise UsageError("Questions and scores belong to ytvis.", where=[f"--layout {layout}"], fix="--layout ytvis")
     if method:
         check_id(method, "method")
     if out.exists():
         raise UsageError("The output exists.", where=[str(out)], fix="choose another --out, or remove it")
-    given = _open(path, benchmark, layout, groups)
+    given = (
+        _open_results(path, benchmark, questions, MIN_SCORE if min_score is None else min_score)
+        if layout == "ytvis"
+        else _open(path, benchmark, layout, groups)
+    )
     found = _refined(given)
     given.problems.raise_for_errors()
     record = _run_record(given, benchmark, found, Path(path).name, method)
@@ -107,13 +125,33 @@ def import_predictions(
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    notes = [note.line() for note in report.notes]
+    notes = [note.line() for note in report.notes] + (list(given.notes) if isinstance(given, Results) else [])
     if dropped := sum(each.dropped for each in done):
         notes.append(f"{dropped:,} frames that are not annotated have no mask of every expression and were left out")
     if filled := sum(each.filled for each in done):
         notes.append(f"{filled:,} masks are empty because their target is not annotated on the frame")
     masks = sum(each.masks for each in done)
     return Imported(out, found, len(tasks), len(benchmark.expressions), masks, tuple(notes))
+
+
+def _open_results(path: Path, benchmark: Benchmark, questions: Path | None, min_score: float) -> Results:
+    """A ``results.json``, alone or in a folder or zip; the questions may lie beside it."""
+    if path.is_file() and path.suffix.lower() == ".json":
+        data, name, beside = read_bytes(path, MAX_JSON_BYTES), str(path), path.with_name(QUESTIONS)
+    else:
+        files = open_files(path)
+        found = [each for each in files.names if each == RESULTS or each.endswith(f"/{RESULTS}")]
+        if len(found) != 1:
+            raise _other_layout(path, "ytvis", f"{len(found)} files called {RESULTS}")
+        data, name, beside = files.read(found[0], MAX_JSON_BYTES), f"{path}/{found[0]}", path / QUESTIONS
+    place = questions or beside
+    if not place.is_file():
+        raise UsageError(
+            "Whoever reads a results.json must know what was asked.",
+            where=[str(place)],
+            fix=f"give it: --questions {QUESTIONS}, as refvps export benchmark --layout ytvis writes it",
+        )
+    return open_results(data, name, benchmark, place, min_score)
 
 
 def _open(path: Path, benchmark: Benchmark, layout: str, groups: Path | None) -> Submission | Davis4:
@@ -143,8 +181,10 @@ def _other_layout(path: Path, layout: str, reason: str) -> InputError:
     )
 
 
-def _refined(given: Submission | Davis4) -> str:
+def _refined(given: Submission | Davis4 | Results) -> str:
     """The layout by the name that ``--layout`` has for it."""
+    if isinstance(given, Results):
+        return "ytvis"
     if isinstance(given, Davis4):
         return "davis4"
     if given.layout != "tree":
@@ -157,7 +197,7 @@ def _refined(given: Submission | Davis4) -> str:
 
 
 def _run_record(
-    given: Submission | Davis4, benchmark: Benchmark, layout: str, source: str, method: str
+    given: Submission | Davis4 | Results, benchmark: Benchmark, layout: str, source: str, method: str
 ) -> dict[str, Any]:
     """``run.json``: the method as it is declared, and where the masks came from."""
     record: dict[str, Any] = {"schema": RUN_SCHEMA, "imported": {"layout": layout, "from": source}}
@@ -182,7 +222,7 @@ class _Task:
     absent: Mapping[str, frozenset[str]]
     benchmark: str
     digest: str
-    reader: ClipReader | Davis4Reader
+    reader: ClipReader | Davis4Reader | ResultsReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +233,7 @@ class _Done:
     filled: int = 0
 
 
-def _task(folder: Path, benchmark: Benchmark, clip: Clip, reader: ClipReader | Davis4Reader) -> _Task:
+def _task(folder: Path, benchmark: Benchmark, clip: Clip, reader: ClipReader | Davis4Reader | ResultsReader) -> _Task:
     asked = benchmark.expressions_of(clip.id)
     return _Task(
         folder / f"{clip.id}.jsonl",

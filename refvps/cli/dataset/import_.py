@@ -10,8 +10,8 @@ import click
 from refvps.cli import options
 
 LAYOUTS = (
-    "auto", "tree", "annotations", "ytvos", "davis4", "ids", "anno", "anno-ids", "rem-burst", "rem-vspw", "json",
-    "npz", "arrays", "canonical",
+    "auto", "tree", "annotations", "ytvos", "davis4", "ids", "anno", "anno-ids", "rem-burst", "rem-vspw", "ytvis",
+    "json",    "npz", "arrays", "canonical",
 )  # fmt: skip
 
 
@@ -33,6 +33,15 @@ LAYOUTS = (
     metavar="FILE",
     help="groups.json of refvps export benchmark --layout davis4. Default: the one among the predictions.",
 )
+@click.option(
+    "--questions",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="instances.json that a results.json (ytvis) answers. Default: the one beside it.",
+)
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), help="ytvis: masklets below this score are left out. Default: 0.5."
+)
 @options.jobs_option
 @options.json_option
 @options.quiet_option
@@ -46,6 +55,8 @@ def import_(
     fps: float | None,
     method: str,
     groups: Path | None,
+    questions: Path | None,
+    min_score: float | None,
     jobs: int | None,
     as_json: bool,
     quiet: bool,
@@ -61,7 +72,16 @@ def import_(
     bench = options.load_benchmark(benchmark, gt, ignore_value, fps, processes)
     with options.progress_bar("importing", " clips", quiet or as_json) as progress:
         done = import_predictions(
-            path, bench, out, layout, method=method, groups=groups, jobs=processes, progress=progress
+            path,
+            bench,
+            out,
+            layout,
+            method=method,
+            groups=groups,
+            questions=questions,
+            min_score=min_score,
+            jobs=processes,
+            progress=progress,
         )
     if as_json:
         record = {
