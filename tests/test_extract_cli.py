@@ -42,6 +42,44 @@ def test_a_bare_file(shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert all(len(text) == 16 for text in record["dhash64"])
 
 
+def test_one_broken_bare_file_does_not_stop_the_others(
+    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("no video")
+    code, out, err = run(capsys, broken, shelf / "turned.mp4", "--json", "--out", tmp_path / "out")
+    assert code == 4
+    told = json.loads(out)
+    assert ([row["clip"] for row in told["clips"]], list(told["failed"])) == (["turned"], ["broken"])
+    assert "broken.mp4" in err
+    assert len(list((tmp_path / "out" / "turned").iterdir())) == 12
+
+
+def test_pictures_and_subtitles_beside_a_video_are_not_taken_for_it(
+    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """yt-dlp writes ID.mp4, ID.jpg, ID.json; two videos of one name are named instead of called missing."""
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    shutil.copy(shelf / "second.mkv", tmp_path / "in" / "a" / "second.mkv")
+    for suffix in ("jpg", "json"):
+        (tmp_path / "in" / f"second.{suffix}").write_text("x")
+    clips = manifest(tmp_path / "clips.jsonl", line("second", 38))
+    args = ["--manifest", clips, "--videos", tmp_path / "in", "--out"]
+    assert run(capsys, *args, tmp_path / "out")[0] == 0
+    shutil.copy(shelf / "first.mp4", tmp_path / "in" / "second.mp4")
+    code, _, err = run(capsys, *args, tmp_path / "other")
+    assert code == 3
+    assert "not clear which file" in err
+    assert str(tmp_path / "in" / "second.mp4") in err
+
+
+def test_a_rate_too_small_to_be_one_is_named(shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = manifest(tmp_path / "clips.jsonl", line("second", 38, fps=1e-5))
+    code, _, err = run(capsys, "--manifest", clips, "--videos", shelf, "--out", tmp_path / "out")
+    assert code == 2
+    assert "does not say its frame rate" in err
+
+
 def test_options_of_bare_files(shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = ["--fps", "30000/1001", "--start", "0:00.5", "--end", "1.5", "--format", "png", "--crop", "8,8,80,48"]
     code, out, _ = run(capsys, shelf / "first.mp4", shelf / "second.mkv", *args, "--json", "--out", tmp_path, "-j", "2")

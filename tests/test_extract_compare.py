@@ -31,6 +31,36 @@ def reference(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def edited_record(reference: Path, folder: Path, **changes) -> Path:
+    """A copy of the extraction of one clip whose record says something else; None takes a field away."""
+    shutil.copytree(reference / "f" / "second", folder / "second")
+    record = json.loads((reference / "f" / "second.frames.json").read_text()) | changes
+    record = {key: value for key, value in record.items() if value is not None}
+    (folder / "second.frames.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.mark.parametrize("field", ["t0", "time_base"])
+@pytest.mark.parametrize("value", ["1e99999999", "9" * 41, "1/0", 0.5, "nan"])
+def test_numbers_of_a_record_that_would_compute_forever(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], field: str, value: object
+) -> None:
+    folder = edited_record(reference, tmp_path / "f", **{field: value})
+    code, _, err = run(capsys, "--verify", folder)
+    assert code == 4
+    assert "not a record" in err
+
+
+def test_a_record_without_hashes_proves_nothing_about_files(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = edited_record(reference, tmp_path / "f", sha256=None)
+    code, out, _ = run(capsys, "--verify", folder)
+    assert (code, out) == (0, "0 same, 0 shifted, 0 different, 1 unverified\n")
+    code, out, _ = run(capsys, "--verify", folder, "--against", reference / "f")
+    assert (code, out) == (0, "1 same, 0 shifted, 0 different, 0 unverified\n")
+
+
 def test_fingerprints_beside_the_manifest_are_used(
     reference: Path, shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ def extract(
     bytes. A clip that fails does not stop the others. ``jobs`` CPUs are used, by one process a clip; the result
     does not depend on it. Raises UsageError when another process writes in ``out`` or ids clash.
     """
-    clashes = [cut.clip for cut in cuts if sum(other.clip.lower() == cut.clip.lower() for other in cuts) > 1]
+    times = Counter(cut.clip.lower() for cut in cuts)
+    clashes = [cut.clip for cut in cuts if times[cut.clip.lower()] > 1]
     if clashes:
         raise UsageError("Two clips have one id.", where=clashes, fix="give each its own")
     if alike := [cut.clip for cut in cuts if cut.clip.lower().endswith(RECORD_SUFFIX)]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Literal
 from refvps.data.ids import map_ids
 from refvps.data.manifest import CLIPS
 from refvps.data.records import ClipRecord, read_clips
-from refvps.errors import DataMissingError, UsageError
+from refvps.errors import DataMissingError, InputError, UsageError
 from refvps.files import sha256_file
 from refvps.source.video import open_video
 
@@ -20,6 +21,9 @@ Format = Literal["jpg", "png"]
 RECORD_SUFFIX = ".frames.json"
 JPEG_QUALITY = 95
 FPS = Fraction(24)
+
+_BESIDE = {".json", ".jpg", ".jpeg", ".png", ".webp", ".vtt", ".srt", ".txt", ".description"}
+"""Endings of what downloaders put beside a video under its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +75,22 @@ def from_files(
 ) -> list[Cut]:
     """One cut per video file, named after it (made a valid id where needed).
 
-    Raises UsageError for two files of one name, and as :func:`~refvps.source.video.open_video` does.
+    A file that is no usable video gets a cut as well, so that its extraction fails and the others go on. Raises
+    UsageError for two files of one name and for a path without a file.
     """
-    stems = [video.stem for video in videos]
-    doubled = [str(video) for video in videos if stems.count(video.stem) > 1]
+    stems = Counter(video.stem for video in videos)
+    doubled = [str(video) for video in videos if stems[video.stem] > 1]
     if doubled:
         raise UsageError("Two videos have one name.", where=doubled, fix="extract them into two folders")
     ids = map_ids(stems)
     cuts = []
     for video in videos:
-        about = open_video(video)
-        until = end if end is not None else about.claimed or about.first
-        ticks = max(0, round((until - (start if start is not None else about.first)) * fps))
+        try:
+            about = open_video(video)
+            until = end if end is not None else about.claimed or about.first
+            ticks = max(0, round((until - (start if start is not None else about.first)) * fps))
+        except InputError:
+            ticks = 0
         cuts.append(
             Cut(ids[video.stem], video, fps, start, end, crop, format=format, quality=quality, ticks=int(ticks))
         )
@@ -129,12 +137,15 @@ def from_manifest(
 
 def _cut(record: ClipRecord, video: Path, format: Format, quality: int | None) -> Cut:
     clip, edit = record.clip, record.edit
-    if clip.fps <= 0:
-        raise UsageError("A clip does not say its frame rate.", where=[clip.id], fix="write its fps into the manifest")
+    fps = Fraction(str(clip.fps)).limit_denominator(1001)
+    if fps <= 0:
+        raise UsageError(
+            "A clip does not say its frame rate.", where=[clip.id], fix="write its fps into the manifest"
+        )
     return Cut(
         clip=clip.id,
         video=video,
-        fps=Fraction(str(clip.fps)).limit_denominator(1001),
+        fps=fps,
         start=edit.start,
         end=edit.end,
         crop=edit.crop,
@@ -163,24 +174,25 @@ class _Shelf:
     def find(self, record: ClipRecord) -> Path:
         """The video of a clip; DataMissingError when there is none, or several."""
         source = record.source
-        if source.file and (named := _only(path for path in self.files if path.name == source.file)):
-            return named
+        named = [[path for path in self.files if source.file and path.name == source.file]]
         for name in (source.video_id, record.clip.source_id, record.clip.group, record.clip.id):
-            if name and (named := _only(path for path in self.files if path.stem == name)):
-                return named
+            named.append([p for p in self.files if name and p.stem == name and p.suffix.lower() not in _BESIDE])
+        if one := next((paths[0] for paths in named if len(paths) == 1), None):
+            return one
         if source.sha256:
             if self._hashes is None:
                 self._hashes = {sha256_file(path): path for path in self.files}
             if source.sha256 in self._hashes:
                 return self._hashes[source.sha256]
+        if several := next((paths for paths in named if paths), None):
+            raise DataMissingError(
+                "It is not clear which file is the video of a clip.",
+                where=[f"{record.clip.id}: {', '.join(map(str, several))}"],
+                fix="keep one, or write its file name or its sha256 into the manifest",
+            )
         wanted = source.file or source.video_id or record.clip.group
         raise DataMissingError(
             "The video of a clip is not here.",
             where=[f"{record.clip.id}: {wanted} in {self.folder}"],
             fix=f"put it there{f' from {source.url}' if source.url else ''}, named as the manifest says",
         )
-
-
-def _only(paths: Iterable[Path]) -> Path | None:
-    found = list(paths)
-    return found[0] if len(found) == 1 else None

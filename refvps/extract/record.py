@@ -6,6 +6,7 @@ data set concatenated make its ``fingerprints.jsonl``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -23,6 +24,8 @@ FINGERPRINTS = "fingerprints.jsonl"
 """Name of the records of a whole data set, one a line, beside its manifest."""
 
 MAX_FRAMES = 1_000_000
+
+_RATIO = re.compile(r"(-?[0-9]{1,40})(?:/([0-9]{1,40}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +113,8 @@ def _from_json(content: Any) -> FrameRecord:
         names=names,
         fingerprints=tuple(from_hex(text) for text in content["dhash64"]),
         size=(height, width),
-        t0=Fraction(content["t0"]) if "t0" in content else None,
-        time_base=Fraction(content["time_base"]) if "time_base" in content else None,
+        t0=_ratio(content["t0"]) if "t0" in content else None,
+        time_base=_ratio(content["time_base"]) if "time_base" in content else None,
         pts=tuple(int(value) for value in content.get("pts", ())),
         sha256=tuple(str(value) for value in content.get("sha256", ())),
         bytes=tuple(int(value) for value in content.get("bytes", ())),
@@ -126,6 +129,14 @@ def _from_json(content: Any) -> FrameRecord:
     if any(values and len(values) != len(names) for values in (record.pts, record.sha256, record.bytes)):
         raise ValueError("its lists differ in length")
     return record
+
+
+def _ratio(text: str) -> Fraction:
+    """An exact number as it is written; Fraction itself would compute 1e99999999 digit by digit."""
+    found = _RATIO.fullmatch(text)
+    if found is None:
+        raise ValueError(f"not an exact number: {text[:40]!r}")
+    return Fraction(int(found[1]), int(found[2] or 1))
 
 
 def read_record(path: Path) -> FrameRecord:

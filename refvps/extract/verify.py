@@ -57,6 +57,8 @@ def _judge(
 ) -> Judgement:
     if not (frames / clip).is_dir():
         return Judgement("different", f"clip {clip}: its frames are not there")
+    if record is not None and not record.sha256:
+        record = None  # says nothing about these files: they are looked at themselves
     changed = changed_files(frames, record) if record is not None else []
     if reference is None and record is None:
         return Judgement("unverified", f"clip {clip}: no record of its frames, and nothing to compare with")
