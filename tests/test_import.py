@@ -259,7 +259,10 @@ def test_all_or_nothing(sampled: Path, tmp_path: Path, capsys: pytest.CaptureFix
     out = tmp_path / "again"
     before = sorted(path.name for path in tmp_path.iterdir())
     assert run("import", sampled, "--out", out, "-b", "sample") == 4
-    assert f"{one.parent.parent.name}/{one.parent.name}" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"{one.parent.parent.name}/{one.parent.name}" in told
+    assert "write a mask for every annotated frame" in told
+    assert "--missing" not in told  # an option of evaluate, which import does not have
     one.write_bytes(b"\x89PNG\r\n\x1a\n")
     assert run("import", sampled, "--out", out, "-b", "sample") == 4
     assert one.name in capsys.readouterr().err

@@ -139,9 +139,7 @@ def _cut(record: ClipRecord, video: Path, format: Format, quality: int | None) -
     clip, edit = record.clip, record.edit
     fps = Fraction(str(clip.fps)).limit_denominator(1001)
     if fps <= 0:
-        raise UsageError(
-            "A clip does not say its frame rate.", where=[clip.id], fix="write its fps into the manifest"
-        )
+        raise UsageError("A clip does not say its frame rate.", where=[clip.id], fix="write its fps into the manifest")
     return Cut(
         clip=clip.id,
         video=video,

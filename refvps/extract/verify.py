@@ -61,7 +61,7 @@ def _judge(
         record = None  # says nothing about these files: they are looked at themselves
     changed = changed_files(frames, record) if record is not None else []
     if reference is None and record is None:
-        return Judgement("unverified", f"clip {clip}: no record of its frames, and nothing to compare with")
+        return Judgement("unverified", f"clip {clip}: no record with hashes of its frames, and nothing to compare with")
     if reference is None:
         if not changed:
             return Judgement("same")

@@ -108,7 +108,7 @@ def import_predictions(
         else _open(path, benchmark, layout, groups)
     )
     found = _refined(given)
-    given.problems.raise_for_errors()
+    given.problems.raise_for_errors(whole=True)
     record = _run_record(given, benchmark, found, Path(path).name, method)
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = out.with_name(f".{out.name}.{secrets.token_hex(6)}.tmp")
@@ -117,7 +117,7 @@ def import_predictions(
         tasks = [_task(staging, benchmark, clip, given.reader(key)) for key, clip in benchmark.clips.items()]
         done = _written(tasks, jobs, progress)
         report = Report.merge([given.problems, *(each.problems for each in done)])
-        report.raise_for_errors()
+        report.raise_for_errors(whole=True)
         write_atomic(run_path(staging), canonical_json(record) + b"\n")
         if out.exists():
             raise UsageError("The output appeared meanwhile.", where=[str(out)], fix="choose another --out")
@@ -168,7 +168,7 @@ def _open(path: Path, benchmark: Benchmark, layout: str, groups: Path | None) ->
     if layout == "auto" and found == "none" and is_davis4(submission.files.names):
         return open_davis4(submission.files, benchmark, known)
     if layout not in ("auto", found) and not (layout == "tree" and found in _TREES):
-        submission.problems.raise_for_errors()
+        submission.problems.raise_for_errors(whole=True)
         raise _other_layout(path, layout, f"it is {found}")
     return submission
 

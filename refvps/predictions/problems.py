@@ -30,6 +30,7 @@ LAYOUTS = (
 """The accepted layouts, as messages name them."""
 
 _ANY = "use one of these, as a folder or a .zip: " + "; ".join(LAYOUTS)
+_OR_ZERO = ", or pass --missing zero"
 _AGAIN = "write the file again and copy it whole"
 _BINARY = "write 1-bit PNGs, or 8-bit grey PNGs of 0 and 255 only"
 
@@ -50,15 +51,15 @@ KINDS: dict[str, tuple[str, str]] = {
     "json": ("JSON that cannot be used.", "write it again: UTF-8, no NaN, no key twice, lists where lists belong"),
     "missing-clip": (
         "Clips without a prediction.",
-        "predict these clips, or pass --missing zero to count them as zero",
+        "predict these clips" + _OR_ZERO + " to count them as zero",
     ),
     "missing-expression": (
         "Expressions without a prediction.",
-        "predict these expressions, or pass --missing zero to count them as zero",
+        "predict these expressions" + _OR_ZERO + " to count them as zero",
     ),
     "missing-frame": (
         "Annotated frames without a mask.",
-        "write a mask for every annotated frame (an empty one where nothing is seen), or pass --missing zero",
+        "write a mask for every annotated frame (an empty one where nothing is seen)" + _OR_ZERO,
     ),
     "numbering": (
         "Frame names do not match, but their number does.",
@@ -185,9 +186,14 @@ class Report:
         """The same with the problems of these codes as notes: ``report.demote(MISSING_CODES)``."""
         return _grouped(self.problems, self.demoted | frozenset(codes))
 
-    def raise_for_errors(self, subject: str = "The predictions") -> None:
-        """Raise InputError (exit code 4) that lists every error with its places and fix, if there is one."""
+    def raise_for_errors(self, subject: str = "The predictions", *, whole: bool = False) -> None:
+        """Raise InputError (exit code 4) that lists every error with its places and fix, if there is one.
+
+        ``whole``: only complete predictions will do, so that ``--missing zero`` is not named as a way out.
+        """
         errors = self.errors
+        if whole:
+            errors = tuple(replace(each, fix=each.fix.partition(_OR_ZERO)[0]) for each in errors)
         if errors:
             kinds = "an error" if len(errors) == 1 else f"errors of {len(errors)} kinds"
             hints = [note for note in self.notes if note.code.startswith("surplus-")]  # a misspelt name is in both

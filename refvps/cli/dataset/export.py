@@ -92,7 +92,7 @@ def _predictions(benchmark: Benchmark, pred: Path, layout: str, out: Path) -> in
     from refvps.predictions.submission import open_submission
 
     submission = open_submission(pred, benchmark)
-    submission.problems.raise_for_errors()
+    submission.problems.raise_for_errors(whole=True)
     return write(out, benchmark, submission.reader, layout)
 
 
