@@ -364,3 +364,13 @@ def test_check_yields_the_areas() -> None:
     for mask, text in zip(masks, texts, strict=True):
         assert rle.check([text], size).tolist() == [int(mask.sum())]
     assert rle.check([], size).tolist() == []
+
+
+def test_a_plain_list_of_runs_is_the_same_mask():
+    mask = np.zeros((5, 7), bool)
+    mask[1:4, 2:5] = True
+    runs = [11, 3, 2, 3, 2, 3, 11]
+    assert rle.from_runs(runs, (5, 7)) == rle.encode(mask)
+    for wrong in ([*runs, 1], runs[:-1], [-1, *runs[1:]], [11.0, *runs[1:]], ["11"]):
+        with pytest.raises(ValueError, match="add up"):
+            rle.from_runs(wrong, (5, 7))

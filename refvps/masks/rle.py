@@ -276,6 +276,19 @@ def area(counts: bytes, size: Size) -> int:
     return int(coco.area(_coco(counts, size)))
 
 
+def from_runs(runs: Sequence[Any], size: Size) -> bytes:
+    """The RLE string of a plain COCO RLE: run lengths of 0 and 1 in turn, column by column (pycocotools).
+
+    Raises ValueError unless ``runs`` are whole numbers that add up to the ``size`` (height, width).
+    """
+    from pycocotools import mask as coco
+
+    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != size[0] * size[1]:
+        raise ValueError("the runs of a plain RLE do not add up to its size")
+    found: bytes = coco.frPyObjects({"size": list(size), "counts": list(runs)}, *size)["counts"]
+    return found
+
+
 def union(counts: Sequence[bytes], size: Size) -> bytes:
     """The RLE of the pixels of all ``counts`` together (checked RLEs, at least one), in its one canonical form."""
     from pycocotools import mask as coco

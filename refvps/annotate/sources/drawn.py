@@ -123,19 +123,10 @@ def _entry(value: Any) -> tuple[Size | None, bytes | None]:
         raise ValueError("neither null nor a COCO RLE with a size")
     height, width = possible(whole(size[0]), whole(size[1]))
     if isinstance(counts, list):
-        return (height, width), _compressed(counts, (height, width))
+        return (height, width), rle.from_runs(counts, (height, width))
     if not isinstance(counts, str):
         raise ValueError("a COCO RLE without counts")
     return (height, width), counts.encode("latin-1", "replace")
-
-
-def _compressed(runs: list[Any], size: Size) -> bytes:
-    from pycocotools import mask as coco
-
-    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != size[0] * size[1]:
-        raise ValueError("the runs of a plain RLE do not add up to its size")
-    found: bytes = coco.frPyObjects({"size": list(size), "counts": runs}, *size)["counts"]
-    return found
 
 
 def only(found: Sequence[str], fix: str) -> str:

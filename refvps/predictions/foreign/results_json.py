@@ -8,7 +8,7 @@ score is at least ``min_score``; an expression without a masklet is answered wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,19 +150,10 @@ def _counts(mask: Any, size: Size) -> bytes:
         raise ValueError(f"a mask is no COCO RLE of {size[1]}x{size[0]}")
     counts = mask.get("counts")
     if isinstance(counts, list):
-        return _compressed(counts, size)
+        return rle.from_runs(counts, size)
     if not isinstance(counts, str):
         raise ValueError("a mask has no counts")
     return counts.encode("latin-1", "replace")
-
-
-def _compressed(runs: Sequence[Any], size: Size) -> bytes:
-    from pycocotools import mask as coco
-
-    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != size[0] * size[1]:
-        raise ValueError("the runs of a mask do not add up to its size")
-    found: bytes = coco.frPyObjects({"size": list(size), "counts": list(runs)}, *size)["counts"]
-    return found
 
 
 def _questions(path: Path, benchmark: Benchmark) -> tuple[dict[int, Question], dict[tuple[int, int], str]]:

@@ -114,17 +114,7 @@ def _entry(entry: Any) -> tuple[bytes | None, Size | None]:
     if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
         raise ValueError(f"an entry has an impossible size: {width}x{height}")
     if isinstance(counts, list):
-        return _compressed(counts, (height, width)), (height, width)
+        return rle.from_runs(counts, (height, width)), (height, width)
     if not isinstance(counts, str):
         raise ValueError("an entry has no counts")
     return counts.encode("latin-1", "replace"), (height, width)
-
-
-def _compressed(runs: list[Any], size: Size) -> bytes:
-    """Compressed counts of an RLE that is a plain list of run lengths."""
-    from pycocotools import mask as coco
-
-    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != size[0] * size[1]:
-        raise ValueError("the runs of an entry do not add up to its size")
-    found: bytes = coco.frPyObjects({"size": list(size), "counts": runs}, *size)["counts"]
-    return found
