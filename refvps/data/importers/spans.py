@@ -49,68 +49,32 @@ def walk(path: Path, key: str, visit: Callable[[Span, Any], None]) -> dict[str, 
 
     ``visit`` gets every element of that list: where it is, and what it is. Raises InputError for other files.
     """
-    rough = read_bytes(path, MAX_JSON_BYTES).decode("latin-1")  # a byte a character: positions are those in the file
-    decoder = json.JSONDecoder()
+    text = _Text(path)
     rest: dict[str, Any] = {}
-    seen: set[str] = set()
-
-    def blank(at: int) -> int:
-        return int(WHITESPACE.match(rough, at).end())
-
-    def bytes_of(at: int, stop: int) -> bytes:
-        return rough[at:stop].encode("latin-1")
-
-    def end(at: int) -> int:
-        return decoder.raw_decode(rough, at)[1]  # the value itself is wrong: its texts are bytes, not characters
 
     def elements(at: int) -> int:
-        if rough[at : at + 1] != "[":
+        if text.character(at) != "[":
             raise ValueError(f"{key} is no list")
-        at = blank(at + 1)
-        while rough[at : at + 1] != "]":
-            stop = end(at)
-            piece = bytes_of(at, stop)
-            visit(Span(str(path), at, stop, sha256(piece)), parse_json(piece, f"{path}: byte {at:,}"))
-            at = blank(stop)
-            if rough[at : at + 1] == ",":
-                at = blank(at + 1)
-                if rough[at : at + 1] == "]":
+        at = text.blank(at + 1)
+        while text.character(at) != "]":
+            span, value = text.value(at)
+            visit(span, value)
+            at = text.blank(span.stop)
+            if text.character(at) == ",":
+                at = text.blank(at + 1)
+                if text.character(at) == "]":
                     raise ValueError(f"{key} ends with a comma")
-            elif rough[at : at + 1] != "]":
+            elif text.character(at) != "]":
                 raise ValueError(f"{key}: a comma or ] is missing at byte {at:,}")
         return at + 1
 
-    try:
-        at = blank(0)
-        if rough[at : at + 1] != "{":
-            raise ValueError("it is no JSON object")
-        at, first = blank(at + 1), True
-        while rough[at : at + 1] != "}":
-            if not first:
-                if rough[at : at + 1] != ",":
-                    raise ValueError(f"a comma or }} is missing at byte {at:,}")
-                at = blank(at + 1)
-            stop = end(at)
-            name, at = parse_json(bytes_of(at, stop), str(path)), blank(stop)
-            if not isinstance(name, str) or rough[at : at + 1] != ":":
-                raise ValueError(f"a name and a colon are missing at byte {at:,}")
-            if name in seen:
-                raise ValueError(f"the key {name[:80]!r} stands twice")
-            seen.add(name)
-            at, first = blank(at + 1), False
-            if name == key:
-                at = elements(at)
-            else:
-                stop = end(at)
-                rest[name] = parse_json(bytes_of(at, stop), str(path))
-                at = stop
-            at = blank(at)
-        if blank(at + 1) != len(rough):
-            raise ValueError("something follows the end")
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
-        raise InputError("A file is not valid JSON.", where=[f"{path}: {reason}"], fix="get the file again") from error
-    if key not in seen:
+    def member(name: str, at: int) -> int:
+        if name == key:
+            return elements(at)
+        span, rest[name] = text.value(at)
+        return span.stop
+
+    if key not in _members(text, member):
         raise InputError(
             "A file does not have the expected content.", where=[f"{path}: no {key}"], fix="get the file again"
         )
@@ -122,35 +86,67 @@ def members(path: Path, visit: Callable[[str, Span, Any], None]) -> None:
 
     ``visit`` gets every key, where its value is, and what it is. Raises InputError for other files.
     """
-    rough = read_bytes(path, MAX_JSON_BYTES).decode("latin-1")
-    decoder = json.JSONDecoder()
+    text = _Text(path)
+
+    def member(name: str, at: int) -> int:
+        span, value = text.value(at)
+        visit(name, span, value)
+        return span.stop
+
+    _members(text, member)
+
+
+class _Text:
+    """The characters of a JSON file, one a byte, so that positions are those in the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rough = read_bytes(path, MAX_JSON_BYTES).decode("latin-1")
+        self._decoder = json.JSONDecoder()
+
+    def character(self, at: int) -> str:
+        """The character at a position, "" beyond the end."""
+        return self.rough[at : at + 1]
+
+    def blank(self, at: int) -> int:
+        """The first position from ``at`` on that is no white space."""
+        return int(WHITESPACE.match(self.rough, at).end())
+
+    def value(self, at: int) -> tuple[Span, Any]:
+        """The value that begins at ``at``; raises ValueError for none, InputError for one that is refused."""
+        stop = self._decoder.raw_decode(self.rough, at)[1]  # its own texts are bytes, not characters: parsed below
+        piece = self.rough[at:stop].encode("latin-1")
+        return Span(str(self.path), at, stop, sha256(piece)), parse_json(piece, f"{self.path}: byte {at:,}")
+
+
+def _members(text: _Text, member: Callable[[str, int], int]) -> set[str]:
+    """Walk the members of an object; ``member`` gets a key and where its value begins, and says where it ends.
+
+    Returns the keys. Raises InputError for a file that holds anything but one object with keys of their own.
+    """
     seen: set[str] = set()
-
-    def blank(at: int) -> int:
-        return int(WHITESPACE.match(rough, at).end())
-
     try:
-        at = blank(0)
-        if rough[at : at + 1] != "{":
+        at = text.blank(0)
+        if text.character(at) != "{":
             raise ValueError("it is no JSON object")
-        at = blank(at + 1)
-        while rough[at : at + 1] != "}":
+        at = text.blank(at + 1)
+        while text.character(at) != "}":
             if seen:
-                if rough[at : at + 1] != ",":
+                if text.character(at) != ",":
                     raise ValueError(f"a comma or }} is missing at byte {at:,}")
-                at = blank(at + 1)
-            _, stop = decoder.raw_decode(rough, at)
-            name, at = parse_json(rough[at:stop].encode("latin-1"), str(path)), blank(stop)
-            if not isinstance(name, str) or rough[at : at + 1] != ":" or name in seen:
-                raise ValueError(f"a name of its own and a colon are missing at byte {at:,}")
+                at = text.blank(at + 1)
+            span, name = text.value(at)
+            at = text.blank(span.stop)
+            if not isinstance(name, str) or text.character(at) != ":":
+                raise ValueError(f"a name and a colon are missing at byte {at:,}")
+            if name in seen:
+                raise ValueError(f"the key {name[:80]!r} stands twice")
             seen.add(name)
-            at = blank(at + 1)
-            _, stop = decoder.raw_decode(rough, at)
-            piece = rough[at:stop].encode("latin-1")
-            visit(name, Span(str(path), at, stop, sha256(piece)), parse_json(piece, f"{path}: byte {at:,}"))
-            at = blank(stop)
-        if blank(at + 1) != len(rough):
+            at = text.blank(member(name, text.blank(at + 1)))
+        if text.blank(at + 1) != len(text.rough):
             raise ValueError("something follows the end")
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
-        raise InputError("A file is not valid JSON.", where=[f"{path}: {reason}"], fix="get the file again") from error
+        place = f"{text.path}: {reason}"
+        raise InputError("A file is not valid JSON.", where=[place], fix="get the file again") from error
+    return seen
