@@ -38,6 +38,11 @@ FILES = {
     "cli": ["test_cli*.py", "test_docs.py", "test_kill.py", "test_startup.py", "test_doctor.py", "test_explain*.py"],
     "annotate": ["test_annotate*.py", "test_import.py", "test_refcoco.py"],
     "report": ["test_report*.py"],
+    "rem": ["test_rem_[!t]*.py"],
+    "training": ["test_rem_train*.py", "test_rem_tiny*.py"],
+    "baselines": ["test_vdit*.py", "test_baselines*.py"],
+    "published": ["test_published*.py"],
+    "conformance": ["test_predictors.py", "test_bench*.py"],
     "package": ["test_package.py", "test_pages.py"],
 }
 LINT = [[str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."], [str(BIN / "mypy")]]

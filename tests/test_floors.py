@@ -112,3 +112,30 @@ def test_files_are_small_and_folders_shallow() -> None:
         assert path.name != "utils.py"
     for folder, files in folders.items():
         assert "tests" in folder.parts or files <= 14, f"{folder} holds {files} files"
+
+
+MODELS = sorted(path for package in ("rem", "baselines") for path in (ROOT / package).rglob("*.py"))
+JUDGES = (
+    *("rem/train", "rem/bench/training", "rem/cli", "rem/tiny/recipe", "rem/tiny/report"),
+    *("baselines/oracles", "baselines/run", "baselines/cli"),
+)
+"""Modules beside the predictors that train, load benchmarks and score; no predictor imports them."""
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_predictors_see_types_and_errors_only(path: Path) -> None:
+    own = str(path.relative_to(ROOT))
+    for module in imports(path, everywhere=True):
+        assert not (own.startswith("rem/") and module.partition(".")[0] == "baselines"), f"{own} imports {module}"
+        if own.startswith(JUDGES):
+            continue
+        if module.partition(".")[0] == "refvps":
+            assert module in ("refvps.types", "refvps.errors"), f"{own} imports {module}"
+        assert not module.replace(".", "/").startswith(JUDGES), f"{own} imports {module}"
+
+
+@pytest.mark.parametrize("package", ["rem", "baselines"])
+def test_the_models_are_imported_late(package: str) -> None:
+    for path in (ROOT / package / "__init__.py", ROOT / package / "cli.py"):
+        for module in imports(path, everywhere=False):
+            assert module.partition(".")[0] not in {"torch", "diffusers", "transformers", "accelerate"}, path
