@@ -32,6 +32,7 @@ class Frames(Sequence[Image]):
     size: tuple[int, int]
     fps: float
     names: tuple[str, ...]
+    files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -58,6 +59,7 @@ class _Slice(Frames):
         self.size = parent.size
         self.fps = parent.fps / abs(indices.step)
         self.names = tuple(parent.names[index] for index in indices)
+        self.files = tuple(parent.files[index] for index in indices) if parent.files else ()
 
     def read(self, index: int) -> Image:
         return self.parent.read(self.indices[index])

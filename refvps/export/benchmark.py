@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from refvps.errors import UsageError
-from refvps.export import rle_layouts, tree_layouts
+from refvps.export import questions, rle_layouts, tree_layouts
 from refvps.export.content import ClipContent, Items, contents
 from refvps.predictions.export import write_files
 from refvps.types import Benchmark
@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 class Layout:
     """``write`` yields (name, content) for a benchmark. ``masks``: it holds ground truth, as far as it is asked for.
 
-    ``back``: what reads it again, as words for people.
+    ``back``: what reads it again, as words for people. ``windows``: it can cut clips into pseudo-videos.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Layout:
     write: Callable[[Benchmark, Iterator[ClipContent]], Items]
     masks: bool
     back: str
+    windows: bool = False
 
 
 _ALL = (
@@ -84,14 +85,30 @@ _ALL = (
     Layout(
         "ytvos",
         "meta_expressions/valid and valid/JPEGImages: the questions, for methods that read Ref-YouTube-VOS",
-        tree_layouts.ytvos,
+        questions.ytvos,
         False,
         "refvps download ref-ytvos --option split=valid --from",
+        windows=True,
+    ),
+    Layout(
+        "uninext",
+        "ref-youtube-vos/valid.json, one entry for each video and expression, and the frames, as UNINEXT reads them",
+        questions.uninext,
+        False,
+        "refvps import --layout annotations, for the predictions",
+        windows=True,
     ),
     Layout(
         "davis4",
         "pseudo-videos <clip>__g000 with four expressions each, for methods that read Ref-DAVIS",
-        tree_layouts.davis4,
+        questions.davis4,
+        False,
+        "refvps import --layout davis4, for the predictions",
+    ),
+    Layout(
+        "davis4-480p",
+        "the same with frames in valid/JPEGImages/480p, where SgMg looks for them",
+        questions.davis4_480p,
         False,
         "refvps import --layout davis4, for the predictions",
     ),
@@ -108,13 +125,16 @@ def export_benchmark(
     *,
     frames: Literal["none", "copy", "link"] = "copy",
     masks: bool = True,
+    window: int | None = None,
     progress: Progress | None = None,
 ) -> int:
     """Write a benchmark to ``out``, a new folder or a file ending in .zip; returns the number of files.
 
     ``frames``: left out, copied, or hard-linked where the file system can. ``masks=False`` leaves the ground truth
-    out of layouts that hold it. The result appears whole or not at all. Raises UsageError when ``out`` exists or the
-    layout cannot hold the benchmark, and as the benchmark does for what is not on this machine.
+    out of layouts that hold it. ``window``: the most frames of a video, for ``ytvos`` and ``uninext``; clips become
+    pseudo-videos ``<clip>__w000``, which ``refvps import`` joins again. The result appears whole or not at all. Raises
+    UsageError when ``out`` exists or the layout cannot hold the benchmark, and as the benchmark does for what is not on
+    this machine.
     """
     if layout not in LAYOUTS:
         from difflib import get_close_matches
@@ -126,4 +146,9 @@ def export_benchmark(
         )
     row = LAYOUTS[layout]
     clips = contents(benchmark, frames=frames != "none", masks=masks and row.masks, progress=progress)
+    if window is not None:
+        if not row.windows:
+            able = ", ".join(each.name for each in _ALL if each.windows)
+            raise UsageError("This layout has no windows.", where=[f"--layout {layout}"], fix=f"one of {able}")
+        clips = questions.windowed(clips, window, benchmark.clips)
     return write_files(out, row.write(benchmark, clips), link=frames == "link")

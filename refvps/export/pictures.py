@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvps.errors import InputError
-from refvps.frames import ImageFrames
+from refvps.frames import Frames as FramesOfClip
 from refvps.types import Benchmark, Clip
 
 QUALITY = 95
@@ -30,7 +30,7 @@ def frames_of(benchmark: Benchmark, clip: Clip) -> Frames:
 
 def jpegs(frames: Frames, names: Sequence[str]) -> Iterator[tuple[str, bytes | Path]]:
     """(name with ending, content) as JPEG, in order."""
-    files = frames.files if isinstance(frames, ImageFrames) else ()
+    files = frames.files if isinstance(frames, FramesOfClip) else ()
     for index, name in enumerate(names):
         if files and files[index].suffix.lower() in (".jpg", ".jpeg"):
             yield f"{name}.jpg", files[index]
@@ -40,7 +40,7 @@ def jpegs(frames: Frames, names: Sequence[str]) -> Iterator[tuple[str, bytes | P
 
 def originals(frames: Frames, names: Sequence[str]) -> Iterator[tuple[str, bytes | Path]]:
     """(name with ending, content) without loss: one kind of file, PNG where the frames are no files of one kind."""
-    files = frames.files if isinstance(frames, ImageFrames) else ()
+    files = frames.files if isinstance(frames, FramesOfClip) else ()
     kinds = {file.suffix.lower() for file in files}
     kept = len(kinds) == 1 and kinds <= {".jpg", ".jpeg", ".png"}
     for index, name in enumerate(names):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,10 @@ from refvps.export.pictures import jpegs, originals
 from refvps.files import canonical_json
 from refvps.masks import rle
 from refvps.predictions.export import palette_png
-from refvps.types import Benchmark, Expression
+from refvps.types import Benchmark
 
 IGNORE = 255
 META = "meta_expressions.json"
-RUNS = 4
-"""Expressions of a pseudo-video of ``davis4``, which Ref-DAVIS' scripts take for four annotators of one object."""
 
 
 def davis(benchmark: Benchmark, clips: Iterator[ClipContent]) -> Items:
@@ -105,50 +102,6 @@ def sav(benchmark: Benchmark, clips: Iterator[ClipContent]) -> Items:
                 yield f"Ignore_6fps/{clip.id}/{frame}.png", _grey(_ignore(content, index), 255)
 
 
-def ytvos(benchmark: Benchmark, clips: Iterator[ClipContent]) -> Items:
-    """The questions of a benchmark as Ref-YouTube-VOS asks them.
-
-    Texts are written as those methods were trained: lower case, single blanks; ``raw`` keeps the original.
-    ``meta_expressions/test`` is there because the scripts subtract its videos.
-    """
-    videos: dict[str, Any] = {}
-    for content in clips:
-        videos[content.clip.id] = {
-            "frames": list(content.clip.frames),
-            "expressions": {each.id: _asked(each) for each in content.expressions},
-        }
-        yield from _pictures("valid/JPEGImages", content)
-    yield f"meta_expressions/valid/{META}", canonical_json({"videos": videos})
-    yield f"meta_expressions/test/{META}", canonical_json({"videos": {}})
-
-
-def davis4(benchmark: Benchmark, clips: Iterator[ClipContent]) -> Items:
-    """Pseudo-videos of four expressions each; the last of a clip is filled up by repeating its last expression.
-
-    ``groups.json`` says which expressions a pseudo-video stands for. A palette PNG is there because the scripts read
-    its palette.
-    """
-    videos: dict[str, Any] = {}
-    groups: dict[str, Any] = {}
-    for content in clips:
-        clip, asked = content.clip, content.expressions
-        for number in range(0, len(asked), RUNS):
-            members = [*asked[number : number + RUNS], *[asked[-1]] * RUNS][:RUNS]
-            name = f"{clip.id}__g{number // RUNS:03d}"
-            groups[name] = {"clip": clip.id, "expressions": [each.id for each in asked[number : number + RUNS]]}
-            videos[name] = {
-                "frames": list(clip.frames),
-                "expressions": {str(k): _asked(each) | {"obj_id": "1"} for k, each in enumerate(members)},
-            }
-            if content.frames is not None:
-                for file, data in jpegs(content.frames, clip.frames):
-                    yield f"valid/JPEGImages/{name}/{file}", data
-    # keys keep their order here: the scripts take expression k by its place in the file
-    yield f"meta_expressions/valid/{META}", json.dumps({"videos": videos}, ensure_ascii=True).encode()
-    yield "groups.json", canonical_json({"layout": "davis4", "groups": groups})
-    yield "valid/Annotations/blackswan/00000.png", palette_png(np.zeros((4, 4), np.uint8))
-
-
 class Lists:
     """The lists of Ref-VPS, so that nothing is lost that the other layout has no place for."""
 
@@ -169,11 +122,6 @@ class Lists:
 
 def _line(record: dict[str, Any]) -> bytes:
     return canonical_json(record) + b"\n"
-
-
-def _asked(expression: Expression) -> dict[str, str]:
-    text = " ".join(expression.text.lower().split())
-    return {"exp": text} | ({} if text == expression.text else {"raw": expression.text})
 
 
 def _pictures(folder: str, content: ClipContent) -> Iterator[tuple[str, bytes | Path]]:

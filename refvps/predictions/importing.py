@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,12 @@ from refvps.predictions.foreign.results_json import (
     ResultsReader,
     open_results,
 )
+from refvps.predictions.foreign.windows import Joined, join_windows
 from refvps.predictions.layouts import absent_frames
 from refvps.predictions.problems import Report
 from refvps.predictions.submission import ClipReader, Submission, open_submission
 from refvps.predictions.write import RUN_SCHEMA, ClipWriter, run_path
-from refvps.types import Benchmark, Clip, check_id
+from refvps.types import Benchmark, Clip, Method, check_id
 from refvps.workers import workers
 
 Progress = Callable[[int, int], None]
@@ -42,7 +43,7 @@ LAYOUTS: dict[str, str] = {
     "tree": "<clip>/<expression>/<frame>.png",
     "annotations": "Annotations/<clip>/<expression>/<frame>.png, for Ref-YouTube-VOS' server",
     "ytvos": "valid/<clip>/<expression>/<frame>.png, as ReferFormer's inference_ytvos.py writes it",
-    "davis4": "anno_k/<clip>__g000/<index>.png, what methods for Ref-DAVIS make of --layout davis4",
+    "davis4": "anno_k/<clip>__g000/<index>.png and other forms of what methods for Ref-DAVIS make of --layout davis4",
     "ids": "<clip>/<frame>.png, target ids",
     "anno": "anno_k/<clip>/<target>/<frame>.png",
     "anno-ids": "anno_k/<clip>/<frame>.png, target ids",
@@ -77,7 +78,8 @@ def import_predictions(
     out: Path,
     layout: str = "auto",
     *,
-    method: str = "",
+    method: str | Method = "",
+    details: Mapping[str, Any] | None = None,
     groups: Path | None = None,
     questions: Path | None = None,
     min_score: float | None = None,
@@ -87,7 +89,8 @@ def import_predictions(
     """Write the predictions at ``path`` to ``out``, a new folder: ``<clip>.jsonl`` for every clip, and ``run.json``.
 
     ``layout``: one of :data:`LAYOUTS`, what the predictions must be. ``method``: who made them; by default what their
-    ``run.json`` says. ``groups``: the ``groups.json`` of ``davis4``. ``questions``: the ``instances.json`` that a
+    ``run.json`` says. ``details``: more for ``run.json``, as JSON. Windows ``<clip>__w000`` of a ``ytvos`` export are
+    joined. ``groups``: the ``groups.json`` of ``davis4``. ``questions``: the ``instances.json`` that a
     ``results.json`` answers; ``min_score``: below it, its masklets are left out. A frame that is not annotated is kept
     where every expression of the clip has a mask on it. Raises UsageError when ``out`` exists, InputError naming all
     that is missing or cannot be used; then nothing is written.
@@ -98,8 +101,8 @@ def import_predictions(
         raise UsageError("Groups belong to davis4.", where=[f"--layout {layout}"], fix="drop --groups")
     if layout != "ytvis" and (questions is not None or min_score is not None):
         raise UsageError("Questions and scores belong to ytvis.", where=[f"--layout {layout}"], fix="--layout ytvis")
-    if method:
-        check_id(method, "method")
+    if name := method.name if isinstance(method, Method) else method:
+        check_id(name, "method")
     if out.exists():
         raise UsageError("The output exists.", where=[str(out)], fix="choose another --out, or remove it")
     given = (
@@ -109,7 +112,7 @@ def import_predictions(
     )
     found = _refined(given)
     given.problems.raise_for_errors(whole=True)
-    record = _run_record(given, benchmark, found, Path(path).name, method)
+    record = _run_record(given, benchmark, found, Path(path).name, method, details)
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = out.with_name(f".{out.name}.{secrets.token_hex(6)}.tmp")
     try:
@@ -126,6 +129,8 @@ def import_predictions(
         shutil.rmtree(staging, ignore_errors=True)
         raise
     notes = [note.line() for note in report.notes] + (list(given.notes) if isinstance(given, Results) else [])
+    if isinstance(given, Submission) and isinstance(given.files, Joined):
+        notes.append(f"{given.files.windows:,} windows were joined")
     if dropped := sum(each.dropped for each in done):
         notes.append(f"{dropped:,} frames that are not annotated have no mask of every expression and were left out")
     if filled := sum(each.filled for each in done):
@@ -163,7 +168,7 @@ def _open(path: Path, benchmark: Benchmark, layout: str, groups: Path | None) ->
         if not is_davis4(files.names):
             raise _other_layout(path, layout, "no anno_k/<clip>__g000/ in it")
         return open_davis4(files, benchmark, known)
-    submission = open_submission(path, benchmark)
+    submission = open_submission(join_windows(open_files(path), benchmark.clips), benchmark)
     found = _refined(submission)
     if layout == "auto" and found == "none" and is_davis4(submission.files.names):
         return open_davis4(submission.files, benchmark, known)
@@ -197,17 +202,26 @@ def _refined(given: Submission | Davis4 | Results) -> str:
 
 
 def _run_record(
-    given: Submission | Davis4 | Results, benchmark: Benchmark, layout: str, source: str, method: str
+    given: Submission | Davis4 | Results,
+    benchmark: Benchmark,
+    layout: str,
+    source: str,
+    method: str | Method,
+    details: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """``run.json``: the method as it is declared, and where the masks came from."""
     record: dict[str, Any] = {"schema": RUN_SCHEMA, "imported": {"layout": layout, "from": source}}
     record["benchmark"] = {"name": benchmark.name, "version": benchmark.version, "digest": benchmark.digest}
     declared = given.run.get("method") if isinstance(given, Submission) and given.run else None
-    if method:
+    if isinstance(method, Method):
+        record["method"] = asdict(method)
+    elif method:
         same = isinstance(declared, dict) and declared.get("name") == method
         record["method"] = declared if same else {"name": method}
     elif isinstance(declared, dict):
         record["method"] = declared
+    if details:
+        record["ran"] = dict(details)
     record["key"] = sha256(canonical_json(record))
     return record
 

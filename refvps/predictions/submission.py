@@ -96,13 +96,13 @@ class Submission:
         return ClipReader(self.clips[clip], self.expressions[clip], files, entry)
 
 
-def open_submission(path: Path, benchmark: Benchmark) -> Submission:
+def open_submission(path: Path | FileSet, benchmark: Benchmark) -> Submission:
     """Recognise the layout of the predictions at ``path`` and join them with ``benchmark`` by name.
 
     Nothing that is wrong with the predictions raises, it is listed in ``problems``; raises InputError
     when there is nothing to list: no such path, an unsafe or damaged archive, links.
     """
-    files = open_files(path)
+    files = path if isinstance(path, FileSet) else open_files(path)
     findings = Findings()
     found = folders(files.names)
     names = benchmark_names(benchmark, present_names(found, deepest_name(benchmark)))

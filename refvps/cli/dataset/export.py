@@ -13,7 +13,8 @@ from refvps.errors import UsageError
 from refvps.types import Benchmark
 
 BENCHMARK_LAYOUTS = (
-    "ref-vps", "davis", "ignore-folder", "expression-folders", "mevis", "ytvis", "sav", "ytvos", "davis4",
+    "ref-vps", "davis", "ignore-folder", "expression-folders", "mevis", "ytvis", "sav", "ytvos", "uninext", "davis4",
+    "davis4-480p",
 )  # fmt: skip
 PREDICTION_LAYOUTS = ("tree", "annotations", "ids", "anno", "anno-ids", "rem-burst", "rem-vspw", "json", "npz")
 RESULT_LAYOUTS = ("davis-csv", "csv")
@@ -32,6 +33,12 @@ RESULT_LAYOUTS = ("davis-csv", "csv")
     show_default=True,
     help="Frames of a benchmark: copied, hard-linked where the file system can, or left out.",
 )
+@click.option(
+    "--window",
+    type=click.IntRange(1),
+    metavar="N",
+    help="ytvos, uninext: cut clips into pseudo-videos of at most N frames.",
+)
 @click.option("--masks/--no-masks", default=True, help="Ground truth of a benchmark, in layouts that hold it.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR|ZIP|FILE", help="Must not exist.")
 @options.json_option
@@ -46,6 +53,7 @@ def export(
     ignore_value: str | None,
     fps: float | None,
     frames: str,
+    window: int | None,
     masks: bool,
     out: Path,
     as_json: bool,
@@ -69,7 +77,8 @@ def export(
         assert result is not None
         files = _results(result, layout, out)
     elif what == "benchmark":
-        files = _benchmark(options.load_benchmark(benchmark, gt, ignore_value, fps), layout, out, frames, masks, quiet)
+        loaded = options.load_benchmark(benchmark, gt, ignore_value, fps)
+        files = _benchmark(loaded, layout, out, frames, masks, window, quiet)
     else:
         assert pred is not None
         files = _predictions(options.load_benchmark(benchmark, gt, ignore_value, fps), pred, layout, out)
@@ -80,11 +89,13 @@ def export(
     options.say(f"wrote {files:,} files", quiet)
 
 
-def _benchmark(benchmark: Benchmark, layout: str, out: Path, frames: Any, masks: bool, quiet: bool) -> int:
+def _benchmark(
+    benchmark: Benchmark, layout: str, out: Path, frames: Any, masks: bool, window: int | None, quiet: bool
+) -> int:
     from refvps.export import export_benchmark
 
     with options.progress_bar("exporting", " clips", quiet) as progress:
-        return export_benchmark(benchmark, out, layout, frames=frames, masks=masks, progress=progress)
+        return export_benchmark(benchmark, out, layout, frames=frames, masks=masks, window=window, progress=progress)
 
 
 def _predictions(benchmark: Benchmark, pred: Path, layout: str, out: Path) -> int:

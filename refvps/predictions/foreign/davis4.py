@@ -4,7 +4,8 @@
 and such a method takes them for four annotators of one object: run k answers the k-th of them. It writes
 ``anno_k/<clip>__g000/<index>.png``, whose name is the place of the frame in the clip, in five digits, and whose
 foreground is every pixel that is not 0. Runs are called ``anno_0`` to ``anno_3`` (ReferFormer, SgMg, VD-IT), or as MUTR
-names them. Runs beyond the expressions of a pseudo-video are its padding.
+names them; REM has a folder for each object in that of the pseudo-video, here always ``1``; UNINEXT calls runs
+``rvos-refdavis-val-0`` to ``-3`` and files after frames. Runs beyond the expressions of a pseudo-video are its padding.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ GROUPS = "groups.json"
 MAX_PICTURE_BYTES = 1 << 26
 
 _MUTR = ("Davis17_annot1", "Davis17_annot1_full_video", "Davis17_annot2", "Davis17_annot2_full_video")
-_RUN_OF = {f"anno_{k}": k for k in range(RUNS)} | {name: k for k, name in enumerate(_MUTR)}
+_UNINEXT = tuple(f"rvos-refdavis-val-{k}" for k in range(RUNS))
+_RUN_OF = {f"anno_{k}": k for k in range(RUNS)} | {
+    name: k for names in (_MUTR, _UNINEXT) for k, name in enumerate(names)
+}
 _GROUP = re.compile(r"(.+)__g[0-9]{3,}")
 _INDEX = re.compile(r"[0-9]{5,}")
 
@@ -137,13 +141,18 @@ def is_davis4(names: Sequence[str]) -> bool:
     return next(_pictures(names), None) is not None
 
 
-def _pictures(names: Sequence[str]) -> Iterator[tuple[str, int, str, str, str]]:
-    """(folder of the runs, run, pseudo-video, frame, name) of every picture that could be a mask."""
+def _pictures(names: Sequence[str]) -> Iterator[tuple[str, str, str, str, str]]:
+    """(folder of the runs, run, pseudo-video, frame, name) of every picture that could be a mask.
+
+    The frame of an object other than the first is ''.
+    """
     for name in names:
-        home, run, video, file = ["", *name.rsplit("/", 3)][-4:] if name.count("/") > 1 else [""] * 4
+        *folders, file = name.split("/")
         stem, _, suffix = file.rpartition(".")
-        if run in _RUN_OF and suffix.lower() == "png" and _GROUP.fullmatch(video):
-            yield home, _RUN_OF[run], video, stem, name
+        if folders and folders[-1].isdigit():  # REM's, one for each object
+            stem = stem if folders.pop() == "1" else ""
+        if len(folders) > 1 and folders[-2] in _RUN_OF and suffix.lower() == "png" and _GROUP.fullmatch(folders[-1]):
+            yield "/".join(folders[:-2]), folders[-2], folders[-1], stem, name
 
 
 def open_davis4(source: FileSet, benchmark: Benchmark, groups: Mapping[str, Group] | None = None) -> Davis4:
@@ -162,19 +171,20 @@ def open_davis4(source: FileSet, benchmark: Benchmark, groups: Mapping[str, Grou
         if len(lists) == 1:
             groups = read_groups(source.read(lists[0], MAX_JSON_BYTES), shown(lists[0]), benchmark)
     strangers: dict[str, None] = {}
+    places = {clip.id: {name: index for index, name in enumerate(clip.frames)} for clip in benchmark.clips.values()}
     for home, run, video, stem, name in _pictures(source.names):
         group = groups.get(video)
         if group is None:
             strangers[video] = None
             continue
         homes[home] = None
-        if run >= len(group.expressions):
+        if _RUN_OF[run] >= len(group.expressions):
             continue
-        frames = benchmark.clips[group.clip].frames
-        if not _INDEX.fullmatch(stem) or int(stem) >= len(frames):
+        index = places[group.clip].get(stem) if run in _UNINEXT else _index(stem, len(places[group.clip]))
+        if index is None:
             surplus.append(name)
             continue
-        key = (group.clip, group.expressions[run], int(stem))
+        key = (group.clip, group.expressions[_RUN_OF[run]], index)
         if key in found and homes.keys() == {home}:
             findings.add("duplicate", f"{shown(name)} and {shown(found[key])}")
         found[key] = name
@@ -188,6 +198,11 @@ def open_davis4(source: FileSet, benchmark: Benchmark, groups: Mapping[str, Grou
     findings.extend("surplus-frame", surplus)
     _missing(benchmark, groups, found, findings)
     return Davis4(source, benchmark, found, findings.report())
+
+
+def _index(stem: str, count: int) -> int | None:
+    """The place that a file is named after, None for any other name."""
+    return int(stem) if _INDEX.fullmatch(stem) and int(stem) < count else None
 
 
 def _missing(
