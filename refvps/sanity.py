@@ -1,12 +1,14 @@
 """Predictors that understand nothing, for demos and as the floor every method must beat.
 
-``empty`` never answers, ``full`` marks every pixel, ``centre`` a box in the middle, ``motion`` whatever
-differs from the still background. All ignore the text, use integers only, and so give the same masks on
-every machine. Written against the public protocol: this module imports :mod:`refvps.types` and numpy.
+``empty`` never answers, ``full`` marks every pixel, ``centre`` a box in the middle, ``random-box`` a box
+anywhere, ``motion`` whatever differs from the still background. All ignore the text, use integers only,
+and so give the same masks on every machine. Written against the public protocol: this module imports
+:mod:`refvps.types` and numpy.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -59,6 +61,30 @@ def centre() -> Predictor:
 def _box(height: int, width: int) -> Masks:
     mask = np.zeros((height, width), bool)
     mask[height // 4 : height - height // 4, width // 4 : width - width // 4] = True
+    return mask
+
+
+def random_box() -> Predictor:
+    """One box for the whole clip, drawn from the seed: any height and width, then any place where it fits."""
+    return _RandomBox()
+
+
+class _RandomBox:
+    method = _method("random-box")
+
+    def predict(self, frames: Sequence[Pixels], texts: Sequence[str], *, fps: float, seed: int) -> Iterator[MaskChunk]:
+        """One chunk per text, a view that repeats one mask; four numbers come from the SHA-256 of ``seed``."""
+        digest = hashlib.sha256(str(seed).encode()).digest()
+        drawn = [int.from_bytes(digest[k : k + 8], "big") for k in (0, 8, 16, 24)]
+        constant = _Constant(self.method, lambda height, width: _drawn_box(height, width, drawn))
+        return constant.predict(frames, texts, fps=fps, seed=seed)
+
+
+def _drawn_box(height: int, width: int, drawn: Sequence[int]) -> Masks:
+    rows, columns = 1 + drawn[0] % height, 1 + drawn[1] % width
+    top, left = drawn[2] % (height - rows + 1), drawn[3] % (width - columns + 1)
+    mask = np.zeros((height, width), bool)
+    mask[top : top + rows, left : left + columns] = True
     return mask
 
 

@@ -111,13 +111,16 @@ def test_add_a_method(reader):
     assert result("sample@1/brightest")["method"]["name"] == "brightest"
     assert Path("installed/candle-wax.jsonl").read_bytes() == Path("brightest/candle-wax.jsonl").read_bytes()
     assert json.loads(Path("brightest/run.json").read_text())["method"]["options"] == {"share": 0.8}
-    assert re.search(r"^brightest +brightest:load$", page.out["refvps list predictors"], re.MULTILINE)
+    assert re.search(r"^brightest +brightest:load +yes ", page.out["refvps list predictors"], re.MULTILINE)
     assert "brightest:load (brightest-method)" in page.out["refvps doctor"]
     assert Path("looked-at/frame.png").is_file()
     assert Path("looked-at/films/candle-wax/0.webm").is_file()
     assert 1 <= len(list(Path("shared").glob("*.jsonl"))) <= 3
     assert len(list(Path("masks").glob("*.png"))) == 20
     assert Path("splash.webm").is_file()
+    assert "4 frames of 48x64" in next(out for line, out in page.out.items() if line.startswith("refvps bench"))
+    assert "brightest on sample@1" in next(out for line, out in page.out.items() if "--sample" in line)
+    assert json.loads(Path("blind/run.json").read_text())["method"]["name"] == "brightest.shuffled-text"
 
 
 def test_add_a_benchmark(reader):

@@ -94,3 +94,28 @@ def test_motion_refuses_bad_options(bad: dict[str, object]) -> None:
 
 def test_options_are_declared() -> None:
     assert sanity.motion(threshold=7).method.options == {"threshold": 7, "samples": 15}
+
+
+def test_a_random_box_depends_on_the_seed_alone() -> None:
+    frames = moving_square(3)
+
+    def boxes(seed: int, texts: Sequence[str]) -> list[np.ndarray]:
+        return [chunk.masks for chunk in sanity.random_box().predict(frames, texts, fps=24.0, seed=seed)]
+
+    seen = set()
+    areas = []
+    for seed in range(200):
+        one, two = boxes(seed, ["a", "b"])
+        assert np.array_equal(one, two) and np.array_equal(one, np.broadcast_to(one[0], one.shape))
+        rows, columns = one[0].any(axis=1), one[0].any(axis=0)
+        assert np.array_equal(one[0], rows[:, None] & columns) and one[0].any()
+        assert np.diff(np.flatnonzero(rows)).max(initial=1) == np.diff(np.flatnonzero(columns)).max(initial=1) == 1
+        seen.add(one[0].tobytes())
+        areas.append(one[0].mean())
+    assert len(seen) == 200
+    assert 0.2 < np.mean(areas) < 0.3  # half of each side on average
+    rows, columns = (boxes(7, ["x"])[0][0].any(axis=axis) for axis in (1, 0))
+    assert (np.flatnonzero(rows)[[0, -1]].tolist(), np.flatnonzero(columns)[[0, -1]].tolist()) == GOLDEN_BOX
+
+
+GOLDEN_BOX = ([2, 32], [7, 58])  # the same on every machine and with every numpy

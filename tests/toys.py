@@ -74,14 +74,15 @@ def slow(**options: Any) -> Noisy:
 
 
 def content(folder: Path) -> dict[str, Any]:
-    """Every file of a run by name; of run files everything but the timings."""
+    """Every file of a run by name; of run files everything but timings and environments."""
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             data = path.read_bytes()
             if path.name.startswith("run") and path.suffix == ".json":
                 record = json.loads(data)
-                del record["timings"]
+                for volatile in ("timings", "environments"):
+                    record.pop(volatile)
                 data = json.dumps(record, sort_keys=True).encode()
             found[str(path.relative_to(folder))] = data
     return found

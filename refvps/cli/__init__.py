@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("refvps.cli.validate:validate", "Say everything that is wrong with predictions, before any scoring."),
     "compare": ("refvps.cli.compare:compare", "Paired difference of results: interval, p, per concept."),
     "predict": ("refvps.cli.predict:predict", "Run a predictor over a benchmark, or over your own frames."),
+    "bench": ("refvps.cli.bench:bench", "Frames per second and peak memory of a predictor, on generated clips."),
     "report": ("refvps.cli.report:report", "Plots and tables for papers, from results."),
     "explain": ("refvps.cli.explain:explain", "Show the counts and the arithmetic behind a score, down to one frame."),
     "overlay": ("refvps.cli.overlay:overlay", "Draw a contact sheet and films: target, Ignore, prediction, errors."),
@@ -112,9 +113,14 @@ def main(args: list[str] | None = None) -> NoReturn:
 
 def run(args: list[str] | None = None) -> int:
     """Run the command line; the exit code, with errors already printed to standard error."""
+    return run_command(cli, "refvps", args)
+
+
+def run_command(command: click.Command, name: str, args: list[str] | None = None) -> int:
+    """Run a command line of ours, this one or that of another package, by the same exit codes and messages."""
     given = sys.argv[1:] if args is None else args
     try:
-        value: Any = cli.main(args=given, prog_name="refvps", standalone_mode=False)
+        value: Any = command.main(args=list(given), prog_name=name, standalone_mode=False)
         sys.stdout.flush()
         return value if isinstance(value, int) else 0
     except RefvpsError as error:
@@ -141,8 +147,8 @@ def run(args: list[str] | None = None) -> int:
 
             traceback.print_exc()
         click.echo(
-            f"error: this is a bug in refvps: {type(error).__name__}: {error}\n"
-            "Fix: report it with the output of the same command under refvps -v",
+            f"error: this is a bug in {name}: {type(error).__name__}: {error}\n"
+            f"Fix: report it with the output of the same command under {name} -v",
             err=True,
         )
         return 1

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from refvps.cli import options
+
+if TYPE_CHECKING:
+    from refvps.run.cards import Card
 
 
 @click.command("list", epilog="Example: refvps list benchmarks")
 @click.argument("what", type=click.Choice(["benchmarks", "predictors", "metrics"]))
 @options.json_option
 def listing(what: str, as_json: bool) -> None:
-    """List benchmarks, predictors or metrics."""
+    """List benchmarks, predictors or metrics.
+
+    Predictors with their licence, their weights, what they still need, and whether they can run here;
+    nothing is imported for it. --json says more.
+    """
     rows: list[dict[str, Any]]
     if what == "benchmarks":
         from refvps import data
 
         rows = [{"name": row.name, "description": row.description, "here": row.available} for row in data.names()]
     elif what == "predictors":
-        from refvps.run import predictors
-
-        rows = [{"name": name, "where": place} for name, place in predictors.registered().items()]
+        rows = _predictors(as_json)
     else:
         from refvps.metrics import METRICS
 
@@ -37,6 +42,33 @@ def listing(what: str, as_json: bool) -> None:
 
     head = list(rows[0])
     click.echo(grid([head, *([_cell(row[key]) for key in head] for row in rows)], left=len(head)))
+
+
+def _predictors(full: bool) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    from refvps.run.cards import cards
+
+    if full:
+        return [{**asdict(card), "installed": card.installed, "missing": card.missing} for card in cards()]
+    return [
+        {
+            "name": card.name,
+            "where": card.where or "-",
+            "installed": card.installed,
+            "licence": card.licence or "?",
+            "weights": card.weights or "?",
+            "needs": _needs(card),
+        }
+        for card in cards()
+    ]
+
+
+def _needs(card: Card) -> str:
+    parts = [f"pip: {', '.join(card.missing)}"] if card.missing else []
+    parts += [part for part in (card.hardware, "gated weights" if card.gated else "") if part]
+    parts += [part for part in (card.recipe, card.reason, *card.flags) if part]
+    return "; ".join(parts) or "-"
 
 
 def _cell(value: Any) -> str:

@@ -93,6 +93,27 @@ def load_benchmark(
     return data.load("folder", gt=gt, ignore_value=value, fps=fps, jobs=jobs)
 
 
+def predictor_options(command: Command) -> Command:
+    """``--predictor`` with what its loader is told."""
+    options = [
+        click.option(
+            "-p",
+            "--predictor",
+            required=True,
+            metavar="NAME",
+            shell_complete=complete_predictors,
+            help="A registered predictor, or module:attribute, or file.py:attribute.",
+        ),
+        click.option("--weights", metavar="FILE|REPO", help="Weights, for predictors that have some."),
+        click.option("--device", metavar="NAME", help="Device, for predictors that compute on one."),
+        click.option("--dtype", metavar="NAME", help="Number format, such as bf16, for predictors that have a choice."),
+        click.option("-o", "--option", "extra", multiple=True, metavar="KEY=VALUE", help="An option of the predictor."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 jobs_option = click.option(
     "-j",
     "--jobs",
@@ -126,10 +147,12 @@ def names_option(text: str) -> list[str]:
 
 
 @contextmanager
-def progress_bar(what: str, unit: str, quiet: bool, *, scale: bool = False) -> Iterator[Progress | None]:
+def progress_bar(
+    what: str, unit: str, quiet: bool, *, scale: bool = False, note: Callable[[], str] | None = None
+) -> Iterator[Progress | None]:
     """A progress bar on standard error when that is a terminal; the callback takes (done, total).
 
-    ``scale``: large numbers as k, M, G.
+    ``scale``: large numbers as k, M, G. ``note``: asked at every step for what to show behind the bar.
     """
     if quiet or not sys.stderr.isatty():
         yield None
@@ -140,6 +163,8 @@ def progress_bar(what: str, unit: str, quiet: bool, *, scale: bool = False) -> I
 
         def show(done: int, total: int) -> None:
             bar.total = total
+            if note is not None:
+                bar.set_postfix_str(note(), refresh=False)
             bar.update(done - bar.n)
 
         yield show

@@ -24,7 +24,9 @@ from refvps.types import Method, Predictor
 GROUP = "refvps.predictors"
 """The entry-point group."""
 
-BUILT_IN = {name: f"refvps.sanity:{name}" for name in ("empty", "full", "centre", "motion")}
+BUILT_IN = {
+    name: f"refvps.sanity:{name.replace('-', '_')}" for name in ("empty", "full", "centre", "random-box", "motion")
+}
 """The predictors of refvps itself, known even to a checkout that was never installed."""
 
 EXTRAS = {"rem": "rem", "baselines": "baselines"}

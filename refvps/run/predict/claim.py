@@ -17,7 +17,7 @@ from typing import Any
 from refvps.errors import InputError, UsageError
 from refvps.files import canonical_json, locked, read_json, remove_leftovers, sha256, write_atomic
 from refvps.predictions.write import RUN_SCHEMA
-from refvps.types import Predictor
+from refvps.types import Method
 
 LOCKS = ".locks"
 """Folder of the lock files inside an output folder; gone once a run has ended."""
@@ -31,9 +31,9 @@ Outputs = Callable[[Mapping[str, Any]], Iterable[str]]
 """From a run record to the relative paths of the files that such a run writes."""
 
 
-def run_fields(predictor: Predictor, seed: int) -> dict[str, Any]:
+def run_fields(method: Method, seed: int) -> dict[str, Any]:
     """The part of a run record that the predictor answers for."""
-    return {"method": {**asdict(predictor.method), "options": dict(predictor.method.options)}, "seed": seed}
+    return {"method": {**asdict(method), "options": dict(method.options)}, "seed": seed}
 
 
 def key_fields(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,11 +59,19 @@ def run_key(record: Mapping[str, Any]) -> str:
         ) from error
 
 
-def claim(out: Path, name: str, record: Mapping[str, Any], outputs: Outputs, *, force: bool) -> None:
+def claim(
+    out: Path,
+    name: str,
+    record: Mapping[str, Any],
+    outputs: Outputs,
+    *,
+    force: bool,
+    environment: Mapping[str, Any] | None = None,
+) -> None:
     """Make ``out`` the folder of this run by writing its run file ``name``; UsageError if it is another's.
 
     ``force`` discards the outputs and run files of the other run instead; files that neither run writes
-    are never touched.
+    are never touched. ``environment`` is noted.
     """
     if out.exists() and not out.is_dir():
         raise UsageError("The output is not a folder.", where=[str(out)], fix="name another with --out")
@@ -77,19 +85,40 @@ def claim(out: Path, name: str, record: Mapping[str, Any], outputs: Outputs, *, 
             for old in [record, *(_record(run) for run in runs)]:
                 _discard(out, outputs(old))
             _discard(out, [run.name for run in runs])
-        _update(out / name, record, {})
+        _update(out / name, record, {}, environment)
 
 
-def add_timing(out: Path, name: str, record: Mapping[str, Any], clip: str, seconds: float) -> None:
-    """Note in the run file how long a clip took; the only part of it that is not the same in every run."""
+def add_timing(
+    out: Path,
+    name: str,
+    record: Mapping[str, Any],
+    clip: str,
+    timing: Mapping[str, float],
+    environment: Mapping[str, Any],
+) -> None:
+    """Note in the run file what a clip cost, and where: the only parts of it that are not the same in every run.
+
+    ``timings`` has a row per clip, whose ``environment`` counts the different ``environments`` from 0.
+    """
     with holding(out / LOCKS / RUN_LOCK, wait=60):
-        _update(out / name, record, {clip: round(seconds, 3)})
+        _update(out / name, record, {clip: timing}, environment)
 
 
-def _update(path: Path, record: Mapping[str, Any], timings: Mapping[str, float]) -> None:
+def _update(
+    path: Path,
+    record: Mapping[str, Any],
+    timings: Mapping[str, Mapping[str, float]],
+    environment: Mapping[str, Any] | None,
+) -> None:
     remove_leftovers(path)
-    known = _record(path).get("timings", {}) if path.is_file() else {}
-    write_atomic(path, canonical_json({**record, "timings": {**known, **timings}}) + b"\n")
+    old = _record(path) if path.is_file() else {}
+    known, environments = old.get("timings", {}), list(old.get("environments", []))
+    if environment is not None:
+        if environment not in environments:
+            environments.append(environment)
+        timings = {clip: {**row, "environment": environments.index(environment)} for clip, row in timings.items()}
+    new = {**record, "timings": {**known, **timings}, "environments": environments}
+    write_atomic(path, canonical_json(new) + b"\n")
 
 
 def _first(problems: Iterable[UsageError | None]) -> UsageError | None:
@@ -115,7 +144,8 @@ def _record(path: Path) -> Mapping[str, Any]:
     try:
         record = read_json(path)
         key_fields(record)
-        ours = record.get("schema") == RUN_SCHEMA and isinstance(record.get("timings", {}), dict)
+        volatile = isinstance(record.get("timings", {}), dict) and isinstance(record.get("environments", []), list)
+        ours = record.get("schema") == RUN_SCHEMA and volatile
     except (InputError, AttributeError, TypeError, ValueError):
         return {}
     return record if ours else {}
