@@ -80,6 +80,11 @@ def test_the_core_has_no_torch_and_entry_points_work(empty_environment, tmp_path
     listed = json.loads(run(empty_environment.parent / "refvps", "list", "predictors", "--json", cwd=tmp_path))
     assert {"empty", "full", "centre", "motion"} <= {row["name"] for row in listed}
     run(empty_environment, "-m", "pip", "check", cwd=tmp_path)  # fails when versions clash
+    for name in ("rem", "baselines", "refvps-rem", "refvps-baselines"):
+        assert "Usage: " in run(empty_environment.parent / name, "--help", cwd=tmp_path)
+    command = [empty_environment.parent / "refvps", "predict", "-p", "rem-tiny", "-b", "sample", "--out", "preds"]
+    done = subprocess.run(command, cwd=tmp_path, env=clean_env(tmp_path), capture_output=True, text=True)
+    assert (done.returncode, 'pip install "refvps[rem]"' in done.stderr) == (3, True), done.stderr
 
 
 def test_annotations_are_in_the_wheel_and_in_the_sdist(built):
@@ -91,7 +96,11 @@ def test_annotations_are_in_the_wheel_and_in_the_sdist(built):
     for name in ("refvps/py.typed", "refvps/run/results-1.json", "refvps/data/schemas/clips.json"):
         assert name in names
     assert not [name for name in names if name.startswith(("tests/", "annotations/"))]
-    assert wheel.stat().st_size < 1_000_000
+    for package in ("rem", "baselines"):  # code, recipes, the weights of rem-tiny, the op for published methods
+        files = [path for path in (ROOT / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        assert [str(path.relative_to(ROOT)) for path in files if str(path.relative_to(ROOT)) not in names] == []
+    assert "rem/tiny/weights/model/unet/config.json" in names
+    assert wheel.stat().st_size < 5_000_000
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
     assert {*wanted, "tests/conftest.py", "CITATION.cff", "LICENSE", "constraints.txt"} <= inside
