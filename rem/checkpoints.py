@@ -13,10 +13,11 @@ import hashlib
 import json
 import math
 import pickletools
+import re
 import struct
 import zipfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,9 @@ FOLDERS = ("unet", "transformer")
 FILE = "diffusion_pytorch_model.safetensors"
 TRAINED = "denoiser.safetensors"
 """What a checkpoint of ``rem train`` calls the same."""
+HEAD = "decoder.safetensors"
+"""What lies beside it where a mask head was trained."""
+_STEP = re.compile(r"step-\d{8}")
 _FIX = "use an official REM checkpoint, its conversion by 'rem convert', or a file written by 'rem train'"
 
 
@@ -99,14 +103,32 @@ _STAND_INS = [
 
 
 def sha256_of(path: str | Path) -> str:
-    """Hex SHA-256 of a file; of a folder, of the sorted "digest  name" lines of its safetensors files."""
-    place = Path(path)
+    """Hex SHA-256 of a file; of a folder, of the sorted "digest  name" lines of its safetensors files.
+
+    Of a checkpoint of ``rem train`` the denoiser alone counts, not the state of the optimiser beside it.
+    """
+    place = denoiser_place(Path(path))
+    if (place / TRAINED).is_file():
+        place = place / TRAINED
     if place.is_dir():
         files = sorted(place.rglob("*.safetensors"))
         lines = "".join(f"{sha256_of(file)}  {file.relative_to(place).as_posix()}\n" for file in files)
         return hashlib.sha256(lines.encode()).hexdigest()
     with open(place, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def snapshots(out: Path) -> list[Path]:
+    """Folders of the complete checkpoints of a run of ``rem train``, oldest first."""
+    folder = out / "checkpoints"
+    found = [path for path in folder.iterdir() if _STEP.fullmatch(path.name)] if folder.is_dir() else []
+    return sorted(found)
+
+
+def denoiser_place(place: Path) -> Path:
+    """Where the denoiser lies: for the ``out`` of a run of ``rem train`` its newest checkpoint, else ``place``."""
+    found = snapshots(place)
+    return found[-1] if found else place
 
 
 def read_state(path: str | Path, *, prefix: str = "auto") -> dict[str, Tensor]:
@@ -120,9 +142,16 @@ def read_checkpoint(path: str | Path, *, prefix: str = "auto") -> Checkpoint:
     ``prefix`` is cut off the keys, and keys without it are dropped; "auto" is what the layout says. Raises
     :class:`~refvps.errors.InputError` for anything else, having executed nothing.
     """
-    place = Path(path)
+    place = denoiser_place(Path(path))
     if not place.exists():
         raise InputError("There is no such checkpoint.", where=[str(place)], fix="check the path")
+    head = (place if place.is_dir() else place.parent) / HEAD
+    if head.is_file() and (place.is_dir() or place.name == TRAINED):
+        raise InputError(
+            "This denoiser was trained with a mask head, whose scores only rem train gives (validate_every).",
+            where=[str(head)],
+            fix="use weights trained with decoder = 'vae': no autoencoder can read what this one puts out",
+        )
     if place.is_dir():
         return _kept("safetensors", _read_folder(place), prefix, {})
     if not place.is_file():
@@ -132,25 +161,27 @@ def read_checkpoint(path: str | Path, *, prefix: str = "auto") -> Checkpoint:
     return _read_official(place, prefix)
 
 
-def problems(expected: Mapping[str, Iterable[int]], state: Mapping[str, Tensor]) -> dict[str, list[str]]:
-    """Keys that are missing, unexpected, of another shape, or not floating point, each kind in order."""
-    shapes = {key: tuple(shape) for key, shape in expected.items()}
-    common = [key for key in shapes if key in state]
-    return {
-        "missing": [key for key in shapes if key not in state],
-        "unexpected": [key for key in state if key not in shapes],
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Load ``state`` into ``module``, every key and nothing but.
+
+    A module on the meta device takes the tensors over as they are, any other copies them into its own dtype and
+    device. ``where`` names the source in the message. Raises :class:`~refvps.errors.InputError` that lists keys that
+    are missing, unexpected, of another shape or not floating point, the first three of each; the module is then
+    unchanged.
+    """
+    expected = {key: value.shape for key, value in module.state_dict().items()}
+    common = [key for key in expected if key in state]
+    wrong = {
+        "missing": [key for key in expected if key not in state],
+        "unexpected": [key for key in state if key not in expected],
         "of another shape": [
-            f"{key} {list(state[key].shape)} instead of {list(shapes[key])}"
+            f"{key} {list(state[key].shape)} instead of {list(expected[key])}"
             for key in common
-            if tuple(state[key].shape) != shapes[key]
+            if state[key].shape != expected[key]
         ],
         "not floating point": [f"{key} {state[key].dtype}" for key in common if not state[key].is_floating_point()],
     }
-
-
-def check_strict(expected: Mapping[str, Iterable[int]], state: Mapping[str, Tensor], where: str) -> None:
-    """Raise :class:`~refvps.errors.InputError` unless ``state`` has exactly the expected keys and shapes."""
-    found = {kind: keys for kind, keys in problems(expected, state).items() if keys}
+    found = {kind: keys for kind, keys in wrong.items() if keys}
     if found:
         counts = ", ".join(f"{len(keys):,} {kind}" for kind, keys in found.items())
         lines = [
@@ -158,26 +189,10 @@ def check_strict(expected: Mapping[str, Iterable[int]], state: Mapping[str, Tens
             for kind, keys in found.items()
         ]
         raise InputError(
-            f"The checkpoint does not fit the network: of {len(shapes_of(expected)):,} keys {counts} ({where}).",
+            f"The checkpoint does not fit the network: of {len(expected):,} keys {counts} ({where}).",
             where=["\n     ".join(lines)],
             fix="give the checkpoint of this backbone, or the --backbone or --config of this checkpoint",
         )
-
-
-def shapes_of(module: nn.Module | Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Keys and shapes that a module's state, or a mapping to tensors or shapes, has."""
-    table = module.state_dict() if isinstance(module, nn.Module) else module
-    return {key: tuple(getattr(value, "shape", value)) for key, value in table.items()}
-
-
-def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load ``state`` into ``module``, every key and nothing but.
-
-    A module on the meta device takes the tensors over as they are, any other copies them into its own dtype and
-    device. ``where`` names the source in the message. Raises :class:`~refvps.errors.InputError` that lists missing,
-    unexpected and mis-shaped keys, the first three of each; the module is then unchanged.
-    """
-    check_strict(shapes_of(module), state, where)
     meta = any(parameter.is_meta for parameter in module.parameters())
     module.load_state_dict(dict(state), strict=True, assign=meta)
 
@@ -316,7 +331,9 @@ def _plain_number(value: Any) -> Any:
 def _check_archive(path: Path, allowed: frozenset[str], fix: str) -> None:
     """Refuse what is not a plain torch archive, or asks for a name that is not allowed."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open(path, "rb") as start, zipfile.ZipFile(path) as archive:
+            if start.read(4) != b"PK\x03\x04":  # torch would read what comes before the archive instead
+                raise ValueError("something stands before the archive")
             members = archive.infolist()
             packed = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED]
             tables = [m for m in members if m.filename.count("/") == 1 and m.filename.endswith("/data.pkl")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -86,15 +87,17 @@ def train(config: str, out: Path, resume: bool, changes: tuple[str, ...], dry_ru
         _print_plan(recipe, out)
         return
     _quiet()
+    speaks = os.environ.get("RANK", "0") == "0"  # of several processes the first
 
     def progress(done: int, total: int, numbers: Any) -> None:
-        if done == total or done % recipe.log_every == 0:
+        if speaks and (done == total or done % recipe.log_every == 0):
             shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
             click.echo(f"{done:,}/{total:,}  {shown}", err=True)
 
     result = run(recipe, out=out, resume=resume, progress=progress)
-    click.echo(f"{result.steps:,} steps; last checkpoint {result.checkpoint}")
-    for name, value in result.metrics.items():
+    if speaks:
+        click.echo(f"{result.steps:,} steps; last checkpoint {result.checkpoint}")
+    for name, value in result.metrics.items() if speaks else ():
         click.echo(f"{name}: {value:.4f}")
 
 
@@ -181,11 +184,11 @@ def bench(
         say("training")
         pipeline.to(torch.float32)
         result["training"] = measure_training(pipeline.backbone, load.size)
-    if out is not None:
+    click.echo(json.dumps(result, indent=1) if as_json else _table(result))
+    if out is not None:  # after the screen: a full disk does not lose the measurement
         from refvps.files import write_atomic
 
         write_atomic(out, json.dumps(result, indent=1).encode() + b"\n")
-    click.echo(json.dumps(result, indent=1) if as_json else _table(result))
 
 
 def _model(place: Any, weights: Path | None, backbone: str, tiny: bool, full: bool) -> tuple[Any, str]:
@@ -238,16 +241,19 @@ def _table(result: dict[str, Any]) -> str:
                 f"  {name}: {stage['frames']} frames, {stage['trained']:,} trained, "
                 f"{stage['seconds_per_sample']:.3f} s a sample, {stage['samples']:,.0f} samples"
             )
+        beside = "of this network at this size; not to be compared with Table D"
+        if tuple(load["size"]) == (512, 512):
+            paper = spent["paper"]
+            beside = f"paper: {paper['peak_gb']} GB, {paper['hours']:.0f} h on {paper['devices']}"
         lines.append(
             f"  training: peak {spent['peak_gb']:.2f} GB; {spent['hours']:,.1f} h on {spent['devices']} such devices "
-            f"(paper: {spent['paper']['peak_gb']} GB, {spent['paper']['hours']:.0f} h on {spent['paper']['devices']})"
+            f"({beside})"
         )
     return "\n".join(lines)
 
 
 def _quiet() -> None:
     """Import the model packages only if they are there, and keep their notes off the screen."""
-    import os
     from importlib.util import find_spec
 
     absent = [name for name in ("torch", "diffusers", "transformers", "safetensors") if find_spec(name) is None]
@@ -276,7 +282,8 @@ def run(args: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; finished checkpoints are kept, rem train --resume goes on", err=True)
+        kept = "; finished checkpoints are kept, rem train --resume goes on" if "train" in given else ""
+        click.echo(f"interrupted{kept}", err=True)
         return 130
     except BrokenPipeError:  # the reader, such as head, went away
         sys.stderr.close()

@@ -104,8 +104,8 @@ def _copy_components(base: Path, out: Path, subfolder: str) -> None:
     index = base / "model_index.json"
     try:
         names = json.loads(index.read_bytes()) if index.stat().st_size <= MAX_CONFIG_BYTES else None
-        parts = [name for name in names if not name.startswith("_") and name != subfolder]
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        parts = [name for name, kind in names.items() if isinstance(kind, list) and kind[0] and name != subfolder]
+    except (OSError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise InputError(
             "The base model has no usable model_index.json.",
             where=[f"{index}: {str(error)[:200]}"],

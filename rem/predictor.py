@@ -34,6 +34,13 @@ STEPS = """accept the licence of the base model (ModelScope's is CC-BY-NC-4.0: n
   4. --weights converted (or, unconverted: --weights rem-weights/CHECKPOINT.pth -o base=base)"""
 """How to come by weights."""
 
+FAMILIES = {
+    "UNet3DConditionModel": "modelscope",
+    "UNet2DConditionModel": "stable-diffusion",
+    "WanTransformer3DModel": "wan",
+}
+"""Backbone by the class of the network."""
+
 CHECKPOINTS = (".pth", ".pt", ".safetensors")
 """Endings of files that hold a denoiser alone."""
 
@@ -103,7 +110,7 @@ def load(
     from rem.inference.precision import DTYPES, compile_networks, use_channels_last
     from rem.inference.settings import Settings
 
-    backbone_class(backbone)  # an unknown name is the first thing to say
+    family = backbone_class(backbone)  # an unknown name is the first thing to say
     chosen = dtype or ("bf16" if backbone == "wan" else "fp32")
     if chosen not in DTYPES:
         raise UsageError("There is no such dtype.", where=[repr(dtype)], fix=f"one of {', '.join(DTYPES)}")
@@ -112,13 +119,20 @@ def load(
             "The official noise is random at every call, and a predictor must repeat itself.",
             fix="noise=seeded, or noise=none; RemPipeline offers the official noise",
         )
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    _check_flags(tf32=tf32, channels_last=channels_last, compile=compile)
+    try:
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise UsageError("There is no such device.", where=[repr(device)], fix="cpu, cuda or cuda:1") from error
     if place.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("There is no GPU that torch can use here.", where=[f"device={device}"], fix="--device cpu")
+    if noise is None:
+        noise = "seeded" if family.noise else "none"
     settings = Settings(
-        size=_sides(size), noise="none", post=post, batch=batch, decode_batch=decode_batch, autocast=autocast,
+        size=_sides(size), noise=noise, post=post, batch=batch, decode_batch=decode_batch, autocast=autocast,
         attention=attention, tf32=tf32, chunk=chunk if chunk != "auto" else None,  # type: ignore[arg-type]
     )  # fmt: skip
+    settings.check_for(family)  # before gigabytes are read
     pipeline, digest = _pipeline(weights, base, backbone, revision, place, DTYPES[chosen])
     model = pipeline.backbone
     length = settings.chunk or model.chunk_frames
@@ -126,8 +140,7 @@ def load(
         free = free_bytes(place)
         length = affordable_chunk(model, settings, free)
         log.warning("chunks of %d frames (official: %d), %.1f GiB free", length, model.chunk_frames, free / 2**30)
-    settings = replace(settings, chunk=length, noise=noise or ("seeded" if model.noise else "none"))
-    settings.check_for(model)
+    settings = replace(settings, chunk=length)
     pipeline.set_progress_bar_config(disable=True)
     if channels_last:
         use_channels_last(model)
@@ -145,8 +158,8 @@ def load(
 
 def _sides(size: int | str | Sequence[int]) -> tuple[int, int]:
     """(height, width) of 512, "512", "480x832" or [480, 832]."""
-    parts = size.lower().split("x") if isinstance(size, str) else [size] if isinstance(size, int) else list(size)
     try:
+        parts = size.lower().split("x") if isinstance(size, str) else [size] if isinstance(size, int) else list(size)
         height, width = (int(part) for part in (parts * 2 if len(parts) == 1 else parts))
     except (TypeError, ValueError) as error:
         raise UsageError("This is no size.", where=[f"size={size!r}"], fix="size=512 or size=480x832") from error
@@ -181,12 +194,20 @@ def _pipeline(
 
 
 def _check_family(index: Path, backbone: str) -> None:
-    """Raise UsageError if a saved RemPipeline says that it has another backbone."""
+    """Raise UsageError if the index of a model says that it has another backbone."""
     try:
-        said = json.loads(index.read_bytes()).get("backbone", backbone)
-    except (OSError, ValueError, AttributeError) as error:
+        parts = json.loads(index.read_bytes())
+        kinds = [(parts.get(part) or [None, None])[1] for part in ("unet", "transformer")]
+        said = parts.get("backbone") or next((FAMILIES[kind] for kind in kinds if kind in FAMILIES), backbone)
+    except (OSError, ValueError, AttributeError, TypeError, LookupError) as error:
         raise InputError("The index of a model cannot be read.", where=[f"{index}: {error}"]) from error
     if said != backbone:
         raise UsageError(
             "The weights belong to another backbone.", where=[f"{index}: {said}"], fix=f"-o backbone={said}"
         )
+
+
+def _check_flags(**flags: object) -> None:
+    """Raise UsageError for what is neither true nor false: any text, even "no", would count as true."""
+    if wrong := [f"{name}={value!r}" for name, value in flags.items() if not isinstance(value, bool)]:
+        raise UsageError("An option is neither true nor false.", where=wrong, fix="true or false")

@@ -61,6 +61,7 @@ def main(groups: list[str]) -> int:
     """Run ``groups``, all by default, one after the other; everything runs even when one fails."""
     groups = groups or ["lint", *FILES, "scoring"]
     workers = str(min(4, len(os.sched_getaffinity(0)))) if hasattr(os, "sched_getaffinity") else "2"
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}  # torch: one thread for each worker
     spent, failed = [], []
     for group in groups:
         started = time.perf_counter()
@@ -69,7 +70,7 @@ def main(groups: list[str]) -> int:
         else:
             found = paths(group)
             command = [PYTHON, "-m", "pytest", "-q", "-n", workers, "-m", "not slow", *found]
-            codes = [subprocess.run(command, cwd=ROOT).returncode] if found else [0]
+            codes = [subprocess.run(command, cwd=ROOT, env=environment).returncode] if found else [0]
         spent.append((group, time.perf_counter() - started))
         if any(codes):
             failed.append(group)

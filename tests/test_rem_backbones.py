@@ -125,14 +125,6 @@ def test_stable_diffusion_sees_each_frame_alone(modelscope: ModelScope) -> None:
             for frame in range(3):
                 alone = unet(latents[clip, None, :, frame], 0, encoder_hidden_states=text[clip, None]).sample
                 assert torch.allclose(found[clip, :, frame], alone[0], atol=1e-5)
-    assert all(backbone.is_spatial(name) for name, _ in unet.named_parameters())
-
-
-def test_temporal_parameters_are_the_three_kinds(modelscope: ModelScope) -> None:
-    names = [name for name, _ in modelscope.denoiser.named_parameters()]
-    temporal = {name for name in names if not modelscope.is_spatial(name)}
-    assert {name for name in names if "temp_" in name} < temporal
-    assert {name for name in temporal if "temp_" not in name} == {n for n in names if n.startswith("transformer_in")}
 
 
 # --- the autoencoder (7.3, 7.6) ------------------------------------------------------------------------
@@ -317,6 +309,56 @@ def test_weights_that_do_not_fit_are_named(folder: Path, tmp_path: Path, change:
     save_file(state, file)
     with pytest.raises(InputError, match=words):
         load_backbone("modelscope", broken)
+
+
+def damage(place: str) -> Any:
+    return lambda folder: (folder / place).write_bytes((folder / place).read_bytes()[:20])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        *((damage(f"{part}/config.json"), f"{part}: ") for part in ("vae", "text_encoder", "unet")),
+        (damage("text_encoder/model.safetensors"), "text_encoder: SafetensorError"),
+        (damage("scheduler/scheduler_config.json"), "scheduler: "),
+        (damage("tokenizer/tokenizer_config.json"), "tokenizer: "),
+        (damage("tokenizer/vocab.json"), "tokenizer: "),
+        (lambda folder: (folder / "tokenizer/vocab.json").unlink(), "no vocabulary"),
+        (lambda folder: (folder / "tokenizer/vocab.json").write_text('{"!": 0}'), "tokens, not 514|tokenizer: "),
+    ],
+)
+def test_damaged_parts_are_named(folder: Path, tmp_path: Path, change: Any, words: str) -> None:
+    shutil.copytree(folder, tmp_path / "broken")
+    change(tmp_path / "broken")
+    with pytest.raises(InputError, match=words):
+        load_backbone("modelscope", tmp_path / "broken")
+
+
+def test_loading_is_silent_and_leaves_the_bars_of_others_alone(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from transformers.utils import logging as transformers_logging
+
+    load_backbone("modelscope", folder)
+    assert capfd.readouterr() == ("", "")
+    assert transformers_logging.is_progress_bar_enabled()
+
+
+def test_weights_with_the_names_of_2023_load(folder: Path, tmp_path: Path) -> None:
+    """The published base model is that old: ``query`` for ``to_q`` in the autoencoder, and CLIP's positions saved."""
+    shutil.copytree(folder, tmp_path / "old")
+    vae, text = (tmp_path / "old" / name for name in ("vae/diffusion_pytorch_model", "text_encoder/model"))
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    state = load_file(vae.with_suffix(".safetensors"))
+    for new, old in names.items():
+        state = {key.replace(f".{new}.", f".{old}."): value for key, value in state.items()}
+    assert any(".query." in key for key in state)
+    save_file(state, vae.with_suffix(".safetensors"))
+    state = {f"text_model.{k.removeprefix('text_model.')}": v for k, v in load_file(f"{text}.safetensors").items()}
+    positions = {"text_model.embeddings.position_ids": torch.arange(77)[None]}
+    save_file(state | positions, f"{text}.safetensors", metadata={"format": "pt"})
+    old, new = load_backbone("modelscope", tmp_path / "old"), load_backbone("modelscope", folder)
+    for part in ("vae", "text_encoder"):
+        pairs = zip(getattr(old, part).parameters(), getattr(new, part).parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_what_is_not_there_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

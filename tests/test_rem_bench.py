@@ -122,10 +122,15 @@ def test_the_official_order_encodes_for_every_expression(small, monkeypatch):
     assert len(calls) == naive + fast + stages
 
 
-def test_bfloat16_changes_little(small):
+def test_bfloat16_changes_little(small, monkeypatch):
+    monkeypatch.setattr("rem.bench.inference.matmul_peak", lambda _, dtype: 1e9 if dtype == torch.float32 else 5e9)
     result = measure(RemPipeline.of(random_modelscope(small=True)), LOAD, dtype="bf16")
     assert 0 < result["latent_error_to_fp32"] < 0.05
     assert result["fast"]["dtype"] == "bf16"
+    for cost in result["stages"]:  # the text encoder stays in float32, and is compared with that
+        if cost["tflop"]:
+            reached = (1 if cost["stage"] == "text" else 5) * cost["of_peak"] * 1e9
+            assert reached == pytest.approx(1e12 * cost["tflop"] / cost["seconds"])
 
 
 def test_out_of_memory_names_what_to_lower(small, monkeypatch):

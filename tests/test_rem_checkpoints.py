@@ -157,7 +157,7 @@ def test_other_files_are_refused(tmp_path, official):
     whole = official.read_bytes()
     cases = {
         "cut.pth": whole[: len(whole) // 2], "noise.pth": bytes(range(256)) * 9, "empty.pth": b"",
-        "plain.pth": pickle.dumps({"unet": {}}),
+        "plain.pth": pickle.dumps({"unet": {}}), "both.pth": pickle.dumps({"unet": {}}) + whole,
     }  # fmt: skip
     for name, data in cases.items():
         (tmp_path / name).write_bytes(data)
@@ -355,6 +355,9 @@ def test_conversion_with_the_base_model_is_a_whole_model(tmp_path):
     pipeline = RemPipeline.from_pretrained(tmp_path / "out", backbone="modelscope", device="cpu")
     state = pipeline.backbone.denoiser.state_dict()
     assert all(torch.equal(state[key], tuned[key]) for key in tuned)
+    pipeline.save_pretrained(tmp_path / "saved")  # its index also names components that it has not
+    convert(tmp_path / "a.pth", tmp_path / "again", base=tmp_path / "saved")
+    assert (tmp_path / "again/vae").is_dir()
 
 
 def test_a_failed_conversion_leaves_nothing(tmp_path, official, monkeypatch):

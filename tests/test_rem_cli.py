@@ -125,6 +125,10 @@ def test_train_runs_a_recipe(tmp_path, base, capsys, monkeypatch):
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed
     assert not {key for key in changed if "temp" in key or key.startswith("transformer_in.")}
+    monkeypatch.setenv("RANK", "1")  # the second of several processes has nothing to add
+    more = ["--resume", "-o", "trained=spatial", "-o", "save_every=7"]  # which moves no number
+    assert run(["train", "--config", str(recipe), "--base", str(base), "--out", str(out), *more]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_an_unknown_option_is_wrong_usage(capsys):

@@ -125,6 +125,21 @@ def test_a_denoiser_alone_needs_its_base(folder: Path, tmp_path: Path, form: str
     assert caught.value.exit_code == 3
 
 
+def test_a_training_run_is_its_newest_checkpoint(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "checkpoints/step-00000002"
+    for number, seed in (("1", 4), ("2", 5)):
+        step = place.with_name(f"step-0000000{number}")
+        step.mkdir(parents=True)
+        save_file(tinymodels.unet3d(seed=seed).state_dict(), step / "denoiser.safetensors")
+    predictor = load(str(tmp_path), base=str(folder), size=32, device="cpu")
+    wanted = tinymodels.unet3d(seed=5).state_dict()
+    assert all(torch.equal(value, wanted[key]) for key, value in predictor.pipeline.unet.state_dict().items())
+    assert predictor.method.weights_sha256 == sha256_of(place / "denoiser.safetensors")
+    save_file({"x": torch.zeros(1)}, place / "decoder.safetensors")
+    with pytest.raises(InputError, match="trained with a mask head"):
+        load(str(tmp_path), base=str(folder), size=32, device="cpu")
+
+
 def test_a_checkpoint_of_another_network_is_refused(folder: Path, tmp_path: Path) -> None:
     save_file(tinymodels.unet3d(channels=(16, 32)).state_dict(), tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="does not fit"):
@@ -139,6 +154,9 @@ def test_wan_is_loaded_in_its_own_type(tmp_path: Path) -> None:
     assert (options["dtype"], options["noise"], options["chunk"]) == ("bf16", "none", 73)
     assert np.array_equal(masks(predictor, seed=1), masks(predictor, seed=2))
     with pytest.raises(UsageError, match="-o backbone=wan"):
+        load(str(weights), size=32, device="cpu")
+    (weights / "model_index.json").write_text('{"transformer": ["diffusers", "WanTransformer3DModel"]}')
+    with pytest.raises(UsageError, match="-o backbone=wan"):  # a base model or conversion does not name it
         load(str(weights), size=32, device="cpu")
 
 
@@ -163,6 +181,12 @@ def test_without_weights_the_steps_are_told() -> None:
         ({"backbone": "sora"}, UsageError, "one of modelscope"),
         ({"base": "x"}, UsageError, "whole model"),
         ({"device": "cuda"}, UsageError, "no GPU"),
+        ({"device": "gpu"}, UsageError, "no such device"),
+        ({"noise": 1}, UsageError, "official, seeded, none"),
+        ({"noise": False}, UsageError, "official, seeded, none"),
+        ({"tf32": "no"}, UsageError, "tf32='no'"),
+        ({"size": 51.2}, UsageError, "size=512 or size=480x832"),
+        ({"backbone": "wan"}, UsageError, "-o backbone=modelscope"),
     ],
 )
 def test_options_that_cannot_be(folder: Path, options: dict[str, Any], error: Any, words: str) -> None:

@@ -86,7 +86,3 @@ class Backbone(ABC):
 
         Differentiable only in ``latents``; the weights are frozen.
         """
-
-    @abstractmethod
-    def is_spatial(self, parameter: str) -> bool:
-        """Whether a parameter of the denoiser works within a frame; stage 1 trains those only (paper, section C)."""

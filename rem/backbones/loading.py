@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 WANTED = ["model_index.json", *(f"*/*.{ending}" for ending in ("json", "txt", "model", "safetensors"))]
 """Files of a repository that are fetched: configurations, vocabularies, weights as safetensors."""
+
+VOCABULARIES = ("vocab.json", "tokenizer.json", "spiece.model")
+"""One of these is beside every tokenizer of ours."""
 
 
 def find_folder(source: str | Path, revision: str | None = None) -> Path:
@@ -50,24 +54,15 @@ def load_module(kind: Any, folder: Path, subfolder: str, *, dtype: torch.dtype |
     as noise or without memory.
     """
     place = folder / subfolder
-    if not (place / "config.json").is_file():
-        raise DataMissingError(
-            "A part of the model is missing.",
-            where=[f"{place}: no config.json"],
-            fix="give a folder in diffusers' layout; for a checkpoint of the denoiser alone, name its base model too",
-        )
-    try:
+    with _reading(place, "config.json"):
         module, info = kind.from_pretrained(
             folder,
             subfolder=subfolder,
             torch_dtype=dtype or torch.float32,
             use_safetensors=True,
             output_loading_info=True,
+            local_files_only=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise InputError(
-            "A part of the model cannot be read.", where=[f"{place}: {error}"[:500]], fix="fetch or convert it again"
-        ) from error
     wrong = [
         f"{place}: {kind_of} {key}"
         for kind_of in ("missing", "unexpected", "mismatched")
@@ -79,7 +74,51 @@ def load_module(kind: Any, folder: Path, subfolder: str, *, dtype: torch.dtype |
             where=wrong,
             fix="use the configuration the weights were trained with",
         )
-    return module.requires_grad_(False).eval()
+    found: nn.Module = module.requires_grad_(False).eval()
+    return found
+
+
+def load_scheduler(kind: Any, folder: Path) -> Any:
+    """The noise schedule of a model; ``kind`` is its class in diffusers."""
+    with _reading(folder / "scheduler", "scheduler_config.json"):
+        return kind.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
+
+
+def load_tokenizer(kind: Any, folder: Path) -> Any:
+    """The tokenizer of a model; ``kind`` is its class in transformers. No code beside it is run."""
+    place = folder / "tokenizer"
+    with _reading(place, "tokenizer_config.json"):
+        if not any((place / name).is_file() for name in VOCABULARIES):  # transformers makes an empty one
+            raise ValueError(f"no vocabulary: none of {', '.join(VOCABULARIES)}")
+        return kind.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+
+
+@contextmanager
+def _reading(place: Path, wanted: str) -> Iterator[None]:
+    """Whatever third-party code makes of the files in ``place`` becomes one of our errors; no progress bars."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    if not (place / wanted).is_file():
+        raise DataMissingError(
+            "A part of the model is missing.",
+            where=[f"{place}: no {wanted}"],
+            fix="give a folder in diffusers' layout; for a checkpoint of the denoiser alone, name its base model too",
+        )
+    shown = [log for log in (of_diffusers, of_transformers) if log.is_progress_bar_enabled()]
+    try:
+        for log in shown:
+            log.disable_progress_bar()
+        yield
+    except Exception as error:  # damaged files fail in as many ways as three packages have readers
+        raise InputError(
+            "A part of the model cannot be read.",
+            where=[f"{place}: {type(error).__name__}: {error}"[:500]],
+            fix="fetch or convert it again",
+        ) from error
+    finally:
+        for log in shown:
+            log.enable_progress_bar()
 
 
 def cast(module: nn.Module, dtype: torch.dtype, *, keep: Collection[str] = ()) -> None:

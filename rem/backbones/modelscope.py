@@ -5,20 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from refvps.errors import InputError
 from rem.backbones.base import Backbone
-from rem.backbones.loading import load_module
+from rem.backbones.loading import load_module, load_scheduler, load_tokenizer
 
 ENCODE_FRAMES = 16
 """Frames the autoencoder encodes together; memory only."""
-
-TEMPORAL = ("transformer_in", "temp_convs", "temp_attentions")
-"""Parts of the network that mix frames; all others work within a frame."""
 
 log = logging.getLogger("rem")
 
@@ -32,7 +29,6 @@ class ModelScope(Backbone):
 
     name = "modelscope"
     chunk_frames = 72
-    denoiser_folder: ClassVar[str] = "unet"
 
     def __init__(
         self, vae: nn.Module, denoiser: nn.Module, text_encoder: nn.Module, tokenizer: Any, scheduler: Any
@@ -55,13 +51,17 @@ class ModelScope(Backbone):
         from diffusers import AutoencoderKL, DDIMScheduler
         from transformers import CLIPTextModel, CLIPTokenizer
 
-        return cls(
-            load_module(AutoencoderKL, folder, "vae", dtype=dtype),
-            load_module(cls.denoiser_kind(), folder, cls.denoiser_folder, dtype=dtype),
-            load_module(CLIPTextModel, folder, "text_encoder"),
-            CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer"),
-            DDIMScheduler.from_pretrained(folder, subfolder="scheduler"),
-        )
+        vae = load_module(AutoencoderKL, folder, "vae", dtype=dtype)
+        text_encoder: Any = load_module(CLIPTextModel, folder, "text_encoder")
+        tokenizer = load_tokenizer(CLIPTokenizer, folder)
+        if len(tokenizer) != text_encoder.config.vocab_size:
+            raise InputError(
+                "The tokenizer does not belong to the text encoder.",
+                where=[f"{folder / 'tokenizer'}: {len(tokenizer):,} tokens, not {text_encoder.config.vocab_size:,}"],
+                fix="keep the whole tokenizer folder of the base model",
+            )
+        denoiser = load_module(cls.denoiser_kind(), folder, "unet", dtype=dtype)
+        return cls(vae, denoiser, text_encoder, tokenizer, load_scheduler(DDIMScheduler, folder))
 
     @staticmethod
     def denoiser_kind() -> type[nn.Module]:
@@ -130,7 +130,3 @@ class ModelScope(Backbone):
         flat = (latents.float() / self.vae.config.scaling_factor).transpose(1, 2).flatten(0, 1).to(self.dtype)
         pixels = torch.cat([self.vae.decode(few).sample for few in flat.split(batch)])
         return pixels.unflatten(0, (latents.shape[0], -1)).transpose(1, 2)
-
-    def is_spatial(self, parameter: str) -> bool:
-        """Whether no part of the name is one of :data:`TEMPORAL`; ``transformer_in`` is temporal too (3.2)."""
-        return not any(part in TEMPORAL for part in parameter.split("."))

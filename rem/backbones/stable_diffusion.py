@@ -29,7 +29,3 @@ class StableDiffusion(ModelScope):
         repeated = text.to(dtype).repeat_interleave(frames, dim=0)
         predicted: Tensor = self.denoiser(flat, timestep, encoder_hidden_states=repeated).sample
         return predicted.float().unflatten(0, (batch, frames)).transpose(1, 2)
-
-    def is_spatial(self, parameter: str) -> bool:
-        """True: nothing in this network mixes frames."""
-        return True

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rem.backbones.base import Backbone
-from rem.backbones.loading import load_module
+from rem.backbones.loading import load_module, load_tokenizer
 
 PROMPT_TOKENS = 512
 """Tokens the text encoder reads."""
@@ -53,7 +53,7 @@ class Wan(Backbone):
             load_module(AutoencoderKLWan, folder, "vae", dtype=dtype),
             load_module(WanTransformer3DModel, folder, "transformer", dtype=dtype),
             load_module(UMT5EncoderModel, folder, "text_encoder", dtype=dtype),
-            AutoTokenizer.from_pretrained(folder / "tokenizer"),
+            load_tokenizer(AutoTokenizer, folder),
         )
 
     @property
@@ -127,10 +127,6 @@ class Wan(Backbone):
         mean, deviation = self._statistics(latents)
         scaled = (latents.float() * deviation + mean).to(self.dtype)
         return torch.cat([self.vae.decode(clip).sample for clip in scaled.split(1)])
-
-    def is_spatial(self, parameter: str) -> bool:
-        """True: attention is over space and time at once, so stage 1 trains everything, on single frames."""
-        return True
 
     def _statistics(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         mean, deviation = (

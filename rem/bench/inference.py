@@ -49,7 +49,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class StageCost:
-    """One stage of the fast path, for one expression; ``of_peak`` is its share of the measured peak of the device."""
+    """One stage of the fast path, for one expression; ``of_peak``: its share of what the device reaches in its type."""
 
     stage: str
     tflop: float | None
@@ -136,6 +136,8 @@ def stage_costs(
     backbone = pipeline.backbone
     device = backbone.device
     flops: dict[str, int] = stage_flops(backbone, load.frames, load.size)
+    text_type = next(backbone.text_encoder.parameters()).dtype  # float32, whatever the others have
+    peaks = {"text": peak if text_type == backbone.dtype else matmul_peak(device, text_type)}
     height, width = frames[0].shape[:2]
     kept: dict[str, Any] = {}
     generator = torch.Generator().manual_seed(0)
@@ -159,7 +161,7 @@ def stage_costs(
             kept[stage] = step()
             seconds = statistics.median(_clock(step, device) for _ in range(max(1, min(5, load.runs))))
             count = flops.get(stage)
-            share = None if count is None else count / seconds / peak
+            share = None if count is None else count / seconds / peaks.get(stage, peak)
             costs.append(StageCost(stage, None if count is None else count / 1e12, seconds, share))
     return costs
 

@@ -34,13 +34,14 @@ def frame_noise(seed: int, first: int, shape: tuple[int, int, int, int]) -> Tens
 
 def check_policy(policy: str | Tensor, noisy: bool) -> None:
     """Raise UsageError for a policy that does not exist or that a backbone without noise cannot follow."""
-    if isinstance(policy, str) and policy not in POLICIES:
+    given = isinstance(policy, Tensor)
+    if not given and policy not in POLICIES:
         raise UsageError(
             "There is no noise policy of this name.",
             where=[repr(policy)],
             fix=f"one of {', '.join(POLICIES)}, or a tensor [1, C, F, h, w]",
         )
-    if not noisy and (not isinstance(policy, str) or policy == "seeded"):
+    if not noisy and (given or policy == "seeded"):
         raise UsageError(
             "This backbone is fed clean latents; noise has no meaning.", fix="noise=none or noise=official"
         )

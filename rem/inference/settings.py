@@ -51,7 +51,7 @@ class Settings:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise UsageError("A number must be whole and at least 1.", where=[f"{name}={value!r}"])
 
-    def check_for(self, backbone: Backbone) -> None:
+    def check_for(self, backbone: Backbone | type[Backbone]) -> None:
         """Raise UsageError if ``backbone`` cannot follow the settings."""
         from rem.chunks import ladder
         from rem.inference.noise import check_policy

@@ -59,5 +59,6 @@ def load(
     loaded = predictor.load(
         weights or str(shipped()), device or "cpu", dtype, backbone="modelscope", autocast=autocast, **options
     )
-    loaded.method = replace(loaded.method, name="rem-tiny", licence="Apache-2.0", training_data=TRAINING_DATA)
+    known = {} if weights else {"licence": "Apache-2.0", "training_data": TRAINING_DATA}
+    loaded.method = replace(loaded.method, name="rem-tiny", **known)
     return loaded

@@ -41,17 +41,17 @@ def run(
     from rem.train.loop import train
     from rem.train.mixture import mixture
     from rem.train.sampling import seed_of
-    from rem.train.snapshots import start_file
+    from rem.train.snapshots import latest_snapshot
     from rem.train.validation import benchmark_scores
 
     data = mixture(recipe) if dataset is None else dataset
+    latest_snapshot(Path(out), recipe.identity(), len(data), resume=resume)  # refuses before gigabytes are read
     validate = benchmark_scores(recipe, recipe.benchmark) if recipe.validate_every else None
     if backbone is None:
         _check_base(recipe)
         backbone = load_backbone(recipe.backbone, recipe.base, dtype=torch.float32)
     if recipe.start:
-        place = start_file(Path(recipe.start))
-        load_strict(backbone.denoiser, read_state(place), str(place))
+        load_strict(backbone.denoiser, read_state(recipe.start), recipe.start)
     head = None
     if recipe.decoder != "vae":
         head = build_head(recipe.decoder, backbone.denoiser, seed=seed_of(recipe.seed, "head"))

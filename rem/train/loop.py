@@ -109,15 +109,9 @@ class _Run:
         parts = getattr(dataset, "parts", None) or [range(len(dataset))]
         self.order = Order(parts, recipe.batch, recipe.seed)
         self.steps = recipe.steps or max(1, round(recipe.epochs * self.order.epoch_steps))
-        self.snapshot = latest_snapshot(out, recipe.identity(), len(dataset))
+        self.snapshot = latest_snapshot(out, recipe.identity(), len(dataset), resume=resume)
         self.average: dict[str, Tensor] | None = None
         self.base = ""
-        if self.snapshot and not resume:
-            raise UsageError(
-                "There is a training run here already.",
-                where=[str(self.snapshot.path)],
-                fix="resume it, or give another --out",
-            )
 
     @contextmanager
     def prepared(self) -> Iterator[None]:
@@ -266,7 +260,7 @@ class _Run:
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """The averaged weights, without dropout and gradients, and with the random state given back."""
+        """The averaged weights, without dropout and gradients."""
         for module in (self.backbone.denoiser, self.decoder):
             if module is not None:
                 module.eval()

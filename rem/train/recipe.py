@@ -31,8 +31,11 @@ REFCOCO = ("refcoco", "refcoco+", "refcocog")
 DATA: dict[str, tuple[str, ...]] = {"images": REFCOCO, "pseudo": REFCOCO, "videos": ("ref-ytvos",)}
 """Fields that list data sets, and those they may list."""
 
-PLACES = ("base", "start", "refcoco", "coco", "ytvos", "workers", "keep")
-"""Fields that say where things are or how they are fetched; a run may go on with others."""
+PLACES = (
+    *("base", "start", "refcoco", "coco", "ytvos", "workers", "checkpointing"),
+    *("keep", "save_every", "log_every", "sample_every", "validate_every", "benchmark"),
+)
+"""Fields that say where things are, how they are done or what is watched; a run may go on with others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import struct
 from collections.abc import Mapping
@@ -20,9 +19,9 @@ from torch import Tensor
 
 from refvps.errors import InputError, UsageError
 from refvps.files import read_json
+from rem.checkpoints import snapshots
 
 SCHEMA = "rem.train.checkpoint/1"
-_NAME = re.compile(r"step-(\d{8})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,8 @@ def write_snapshot(
 
     folder = out / "checkpoints"
     final, temporary = folder / f"step-{step:08d}", folder / f".step-{step:08d}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    for unfinished in folder.glob(".step-*.tmp"):  # of a run that was killed
+        shutil.rmtree(unfinished, ignore_errors=True)
     temporary.mkdir(parents=True)
     for name, group in tensors.items():
         plain = {key: value.detach().cpu().contiguous() for key, value in group.items()}
@@ -66,21 +66,19 @@ def write_snapshot(
     return final
 
 
-def snapshots(out: Path) -> list[Path]:
-    """Folders of complete checkpoints, oldest first."""
-    folder = out / "checkpoints"
-    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
-    return sorted(found)
-
-
-def latest_snapshot(out: Path, identity: str, samples: int) -> Snapshot | None:
+def latest_snapshot(out: Path, identity: str, samples: int, *, resume: bool) -> Snapshot | None:
     """The newest checkpoint below ``out``, None without one.
 
-    Raises UsageError when it belongs to another recipe (``identity``) or to another number of samples.
+    Raises UsageError when there is one and ``resume`` is False, or when it belongs to another recipe (``identity``)
+    or to another number of samples.
     """
     found = snapshots(out)
     if not found:
         return None
+    if not resume:
+        raise UsageError(
+            "There is a training run here already.", where=[str(found[-1])], fix="--resume it, or give another --out"
+        )
     path = found[-1] / "state.json"
     about = read_json(path)
     step = about.get("step") if isinstance(about, dict) else None
@@ -114,11 +112,3 @@ def read_group(snapshot: Snapshot, name: str) -> dict[str, Tensor]:
             where=[f"{path}: {error}"[:300]],
             fix="delete this checkpoint and resume from an older one, or start again",
         ) from error
-
-
-def start_file(place: Path) -> Path:
-    """The denoiser to start from: a checkpoint file, a ``step-<n>`` folder, or the ``out`` of a run (its newest)."""
-    if found := snapshots(place):
-        place = found[-1]
-    inside = place / "denoiser.safetensors"
-    return inside if inside.is_file() else place
