@@ -54,7 +54,7 @@ class ClipSeg:
         self.device, self.threshold, self.batch = device, threshold, batch
         self.precision = pretrained.precision(device, dtype)
         self.model = pretrained.load_model(CLIPSegForImageSegmentation, weights, device, "clipseg")
-        self.tokenizer = pretrained.load_tokenizer(CLIPTokenizer, weights)
+        self.tokenizer = pretrained.load_tokenizer(CLIPTokenizer, weights.folder)
         self.limit = self.model.config.text_config.max_position_embeddings
         self.preparation = pretrained.preparation(weights)
         if not {"height", "width"} <= self.preparation.size.keys():

@@ -152,7 +152,7 @@ class GroundingDino:
 
         self.device, self.precision = device, precision
         self.model = pretrained.load_model(GroundingDinoForObjectDetection, weights, device, "grounding-dino")
-        self.tokenizer = pretrained.load_tokenizer(BertTokenizer, weights)
+        self.tokenizer = pretrained.load_tokenizer(BertTokenizer, weights.folder)
         self.limit = self.model.config.max_text_len
         self.preparation = pretrained.preparation(weights)
         if not {"shortest_edge", "longest_edge"} <= self.preparation.size.keys():
@@ -189,7 +189,7 @@ class Owlv2:
 
         self.device, self.precision = device, precision
         self.model = pretrained.load_model(Owlv2ForObjectDetection, weights, device, "owlv2")
-        self.tokenizer = pretrained.load_tokenizer(CLIPTokenizer, weights)
+        self.tokenizer = pretrained.load_tokenizer(CLIPTokenizer, weights.folder)
         self.limit = self.model.config.text_config.max_position_embeddings
         self.preparation = pretrained.preparation(weights)
 

@@ -108,6 +108,7 @@ def load_model(kind: Any, weights: Weights, device: torch.device, model_type: st
 
     Raises InputError when the file's tensors are not exactly the model's, naming the first keys.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
@@ -118,7 +119,7 @@ def load_model(kind: Any, weights: Weights, device: torch.device, model_type: st
             weights.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32,
             output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError, StrictDataclassError) as error:
         raise InputError(
             "The weights cannot be read.",
             where=[f"{weights.folder}: {type(error).__name__}: {error}"[:400]],
@@ -138,14 +139,22 @@ def load_model(kind: Any, weights: Weights, device: torch.device, model_type: st
     return model.to(device).eval().requires_grad_(False)
 
 
-def load_tokenizer(kind: Any, weights: Weights) -> Any:
-    """A tokenizer of class ``kind``; raises InputError when its files are not beside the weights."""
+def load_tokenizer(kind: Any, folder: Path) -> Any:
+    """A tokenizer of class ``kind``; raises InputError when its vocabulary is not in ``folder``.
+
+    Without one, transformers makes a tokenizer of a handful of tokens and says nothing: every text would read the same.
+    """
+    names = dict(kind.vocab_files_names)
+    whole = names.pop("tokenizer_file", "tokenizer.json")
+    lacking = [] if (folder / whole).is_file() else [n for n in names.values() if not (folder / n).is_file()]
     try:
-        return kind.from_pretrained(weights.folder, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
+        if lacking:
+            raise FileNotFoundError(f"there is no {' and no '.join(lacking)}, nor {whole}")
+        return kind.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # tokenizers raises nothing more special
         raise InputError(
             "The tokenizer cannot be read.",
-            where=[f"{weights.folder}: {error}"[:400]],
+            where=[f"{folder}: {error}"[:400]],
             fix="download the whole repository, not only its weights",
         ) from error
 
@@ -173,7 +182,7 @@ def preparation(weights: Weights) -> Preparation:
         mean, std = (tuple(map(float, found[key])) for key in ("image_mean", "image_std"))
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or not all(0 < side <= 1 << 14 for side in sides.values()):
             raise ValueError("impossible sizes or channels")
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(
             "The image settings of a checkpoint cannot be read.",
             where=[f"{path}: {type(error).__name__}: {error}"[:300]],
@@ -206,11 +215,15 @@ def shortened(text: str, tokenizer: Any, limit: int, notes: Counter[str], end: s
 
 
 def place(device: str | None) -> torch.device:
-    """The device of that name; None is the GPU where there is one, else the CPU. Raises UsageError for nonsense."""
+    """The device of that name; None is the GPU where there is one, else the CPU. Raises UsageError for others."""
+    gpus = torch.cuda.device_count()
     try:
-        return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        found = torch.device(device or ("cuda" if gpus else "cpu"))
     except RuntimeError as error:
         raise UsageError("There is no such device.", where=[str(device)], fix="use cpu, cuda or cuda:1") from error
+    if found.type == "cuda" and (found.index or 0) >= gpus:
+        raise UsageError("There is no such device.", where=[f"{device}: torch sees {gpus} GPUs"], fix="use cpu")
+    return found
 
 
 def precision(device: torch.device, dtype: str | None) -> torch.autocast:

@@ -68,7 +68,7 @@ class Sam3:
         self.precision = pretrained.precision(device, dtype)
         kind = Sam3VideoModel if mode == "video" else Sam3Model
         self.model = pretrained.load_model(kind, weights, device, "sam3_video")
-        self.tokenizer = pretrained.load_tokenizer(CLIPTokenizer, weights)
+        self.tokenizer = pretrained.load_tokenizer(CLIPTokenizer, weights.folder)
         detector = self.model.config.detector_config if mode == "video" else self.model.config
         self.side, self.limit = detector.image_size, detector.text_config.max_position_embeddings
         self.notes: Counter[str] = Counter()

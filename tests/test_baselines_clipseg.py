@@ -182,6 +182,9 @@ def test_broken_folders_are_input_errors(folder: Path, tmp_path: Path) -> None:
         ("model.safetensors", b"\x00" * 40, "cannot be read"),
         ("config.json", b"{", "cannot be read"),
         ("preprocessor_config.json", None, "image settings"),
+        ("preprocessor_config.json", b"[" * 200_000, "settings"),
+        ("vocab.json", None, r"there is no vocab\.json, nor tokenizer\.json"),  # every text would be read the same
+        ("vocab.json", b"{" * 9, "tokenizer cannot be read"),
         ("preprocessor_config.json", b'{"size": 9999999, "image_mean": [1, 1, 1], "image_std": [1, 1, 1]}', "settings"),
         ("preprocessor_config.json", b'{"size": 64, "image_mean": [1, 1, 1], "image_std": [0, 1, 1]}', "settings"),
     ):
@@ -195,6 +198,7 @@ def test_broken_folders_are_input_errors(folder: Path, tmp_path: Path) -> None:
         ({"threshold": 1.0}, "threshold must be"), ({"threshold": "x"}, "threshold must be"),
         ({"batch": 0}, "batch must be"), ({"batch": True}, "batch must be"), ({"dtype": "int8"}, "no such dtype"),
         ({"device": "quantum"}, "no such device"), ({"revision": "v1"}, "no revision"),
+        ({"device": "cuda:99"}, "torch sees"),
     ],
 )  # fmt: skip
 def test_nonsense_is_a_usage_error(folder: Path, option: dict[str, Any], words: str) -> None:

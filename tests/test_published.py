@@ -18,6 +18,7 @@ from fakerepos import answer, clone, questioned
 from PIL import Image
 
 import refvps
+from baselines.cli import run as command
 from baselines.published import RECIPES, ROWS
 from baselines.run import SHIM, run
 from refvps.errors import DataMissingError, InputError, UsageError
@@ -166,6 +167,25 @@ def test_an_earlier_run_is_never_taken_for_this_one(tmp_path: Path) -> None:
     assert len(list((tmp_path / "the work").glob("questions-*"))) == 1
 
 
+def test_two_runs_at_once_share_the_questions(tmp_path: Path) -> None:
+    """The second begins and ends while the first writes them."""
+    small = questioned({"a": ((6, 8), 2, 1)})
+    others = []
+
+    def frames(clip: str):
+        if not others:
+            others.append(run("vdit", benchmark=small, out=tmp_path / "b", work=tmp_path / "work"))
+        return small.frames(clip)
+
+    first = run("rem", benchmark=replace(small, frames=frames), out=tmp_path / "a", work=tmp_path / "work")
+    assert others and others[0].folder != first.folder
+    assert [path.name.partition("-")[0] for path in sorted((tmp_path / "work").iterdir())] == [
+        "questions",
+        "run",
+        "run",
+    ]
+
+
 def test_harmless_and_allowed_keys_pass(tmp_path: Path) -> None:
     small = questioned({"a": ((6, 8), 2, 1)})
     go("referformer", tmp_path / "a", "harmless", small)
@@ -264,6 +284,8 @@ def test_what_is_lacking_is_said_before_anything_runs(tmp_path: Path) -> None:
         run("uninext", benchmark=small, out=tmp_path / "p", options={"window": "x"})
     with pytest.raises(UsageError, match="The output exists"):
         run("rem", benchmark=small, out=tmp_path)
+    with pytest.raises(UsageError, match="--work lies in --out"):
+        run("rem", benchmark=small, out=tmp_path / "p", work=tmp_path / "p/work")
     with pytest.raises(UsageError, match="leads out of the folder"):
         run("mutr", benchmark=small, out=tmp_path / "p", options={"backbone": "../../../x"})
     assert not (tmp_path / "p").exists()
@@ -281,4 +303,6 @@ def test_the_page_names_every_recipe_option_and_row() -> None:
         for option in recipe.options:
             assert f"`{option}`" in page
     assert all(f"`{name}`" in page for name in ROWS)
+    known = command.help.replace(",", "").replace(";", "").split() if command.help else []
+    assert {*RECIPES, *ROWS} <= set(known), "the help of baselines run names every method"
     assert SHIM.name in page

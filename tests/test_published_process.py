@@ -94,18 +94,54 @@ time.sleep(600)
     assert gone(seen[0])
 
 
-def test_sigterm_ends_it_like_ctrl_c_and_the_handler_is_put_back(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_a_kill_or_a_closed_terminal_is_like_ctrl_c_and_handlers_are_put_back(ending: int, tmp_path: Path) -> None:
+    before = signal.getsignal(ending)
     seen: list[int] = []
 
     def soon(line: str) -> None:
         seen.append(int(line))
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        threading.Timer(0.1, os.kill, (os.getpid(), ending)).start()
 
     with pytest.raises(KeyboardInterrupt):
         start("import os, time; print(os.getpid()); time.sleep(600)", tmp_path, soon)
     assert gone(seen[0])
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(ending) is before
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        done = start("import time; print('here'); time.sleep(0.3)", tmp_path, lambda _: os.kill(os.getpid(), 1))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert done.exit_code == 0
+
+
+def test_ctrl_c_twice_leaves_nothing_behind_either(tmp_path: Path) -> None:
+    """The second one comes while the program, deaf to SIGTERM, is given time to end."""
+    seen: list[int] = []
+
+    def twice(line: str) -> None:
+        seen.append(int(line))
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        raise KeyboardInterrupt
+
+    deaf = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid()); time.sleep(600)"
+    with pytest.raises(KeyboardInterrupt):
+        start(deaf, tmp_path, twice)
+    assert gone(seen[0])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_an_error_and_no_endless_wait(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        watch(
+            [sys.executable, "-c", "while True: print('x' * 1000)"],
+            folder=tmp_path,
+            environment={},
+            log=Path("/dev/full"),
+        )
 
 
 def test_what_cannot_be_started_says_so(tmp_path: Path) -> None:

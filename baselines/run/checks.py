@@ -130,8 +130,7 @@ def check_masks(
         strays = _strays(run, seen) if len(missing) == len(seen) else []
         where = [f"{each.question}: no {output / each.place}" for each in missing]
         where = [where[0], *(f"found instead: {path}" for path in strays), *where[1:]] if strays else where
-        ends = " ".join(log_end(log))
-        raise InputError(f"{said} masks unwritten.", where=where, fix=f"read {log}" + (f", {ends}" if ends else ""))
+        raise InputError(f"{said} masks unwritten.", where=where, fix="; ".join([f"read {log}", *log_end(log)]))
     if wrong:
         raise InputError(f"Masks of {recipe.name} cannot be used.", where=wrong, fix=f"read {log}")
     return len(seen)
@@ -145,7 +144,7 @@ def log_end(log: Path) -> list[str]:
         lines = [line.strip() for line in stream.read().decode("utf-8", "replace").splitlines()]
     said = [line for line in lines if line]
     told = [line for line in said if _ERROR.match(line)]
-    return [f"which says: {(told or said)[-1][:200]}"] if said else []
+    return [f"the log says: {(told or said)[-1][:200]}"] if said else []
 
 
 def _strays(folder: Path, known: set[Path]) -> list[Path]:

@@ -80,6 +80,9 @@ def run(
     loaded = refvps.load(benchmark) if isinstance(benchmark, str) else benchmark
     say = progress or (lambda line: None)
     home = Path(work).absolute() if work else target.with_name(f"{target.name}.work")
+    if home.is_relative_to(target):  # or the import would find that it exists, hours later
+        raise UsageError("--work lies in --out.", where=[str(home)], fix="keep them apart")
+    target.parent.mkdir(parents=True, exist_ok=True)
     found = shutil.which(python)
     interpreter = str(Path(found).absolute()) if found else ""  # not resolved: a venv's is a link
     clone = str(Path(repo).absolute()) if repo else ""
@@ -151,7 +154,8 @@ def _carry_out(job: _Job, about: dict[str, Any], say: Say) -> Ran:
         about["masks"] = check_masks(recipe, wanted, output, finished, log, folder)
         if finished.exit_code and not door.dies_after:
             where = [f"exit code {finished.exit_code}", *log_end(log)]
-            raise InputError(f"{recipe.name} failed after writing all masks.", where=where, fix=f"read {log}")
+            fix = f"read {log}; if the masks are good nevertheless: {job.after()}"
+            raise InputError(f"{recipe.name} failed after writing all masks.", where=where, fix=fix)
         say(f"all {about['masks']:,} masks are there; importing")
         maker, told = _method(recipe, about), _told(about)
         imported = import_predictions(
@@ -204,7 +208,11 @@ def _questions(benchmark: Benchmark, door: Door, window: int, home: Path, say: S
     questions = home / f"questions-{door.questions}-{benchmark.digest[:12]}{cut}"
     if not questions.exists():
         say(f"writing the questions to {questions}")
-        export_benchmark(benchmark, questions, door.questions, frames="link", window=window or None)
+        try:
+            export_benchmark(benchmark, questions, door.questions, frames="link", window=window or None)
+        except (OSError, UsageError):
+            if not questions.exists():  # else another run was faster
+                raise
     return questions
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from baselines import pretrained
 from baselines.vdit.checkpoint import load_head, read_head, read_official
 from baselines.vdit.model import ClipInput, Frozen, VdIt, VdItConfig, look_at
 from baselines.vdit.schedule import VAE
@@ -106,9 +107,9 @@ def load(
     problems += [f"dtype = {dtype!r}; one of {', '.join(types)}"] if dtype not in (None, *types) else []
     if problems:
         raise UsageError("An option of vdit is out of range.", where=problems)
+    place = pretrained.place(device)
     folder, file = _places(weights, base)
     state, config = read_head(file) if file.suffix == ".safetensors" else (read_official(file).state, VdItConfig())
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     frozen = load_frozen(folder, place, types[dtype or "float32"])
     model = build_model(config, state, folder / ROBERTA, where=str(file), noise_step=noise_step).to(place)
     options = {"window": window, "vae": vae, "side": side, "noise_step": noise_step, "dtype": dtype or "float32"}
@@ -149,9 +150,9 @@ def load_vision(folder: Path, dtype: torch.dtype) -> Any:
     logging.set_verbosity_error()  # the text tower is left out on purpose
     try:
         vision, info = CLIPVisionModelWithProjection.from_pretrained(
-            folder, torch_dtype=dtype, output_loading_info=True
+            folder, dtype=dtype, output_loading_info=True, use_safetensors=True, local_files_only=True
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise InputError("CLIP cannot be read.", where=[f"{folder}: {error}"[:300]], fix=STEPS) from error
     finally:
         logging.set_verbosity(level)
@@ -172,8 +173,9 @@ def build_model(
     """
     from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
 
+    tokenizer = pretrained.load_tokenizer(RobertaTokenizer, roberta)
     try:
-        tokenizer, about = RobertaTokenizer.from_pretrained(roberta), RobertaConfig.from_pretrained(roberta)
+        about = RobertaConfig.from_pretrained(roberta, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError("RoBERTa cannot be read.", where=[f"{roberta}: {error}"[:300]], fix=STEPS) from error
     encoder = RobertaModel(about)
