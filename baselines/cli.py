@@ -54,6 +54,8 @@ def run(
 ) -> None:
     """Run a published method unchanged: export, run in its environment, check, import, in one command.
 
+    METHOD: referformer, mutr, sgmg, uninext, vdit or rem; for mttr, samwise, sa2va and vlmo-l it says what to do.
+
     Without --repo, say what the method needs and which command would run. Its predictions come out complete,
     in the canonical form, or not at all: exit codes of foreign programs are not trusted.
     """

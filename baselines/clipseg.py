@@ -31,7 +31,7 @@ def load(
 ) -> ClipSeg:
     """The predictor ``clipseg``. ``weights``: a folder or repository; a pixel is in where p > ``threshold``.
 
-    ``batch`` frames go through the model at once; ``dtype`` is float32 or, under autocast, bfloat16 or float16.
+    ``batch`` frames go through the model at once; ``dtype`` is fp32 or, under autocast, bf16 or fp16.
     Raises DataMissingError (with the steps) when the weights are not here, InputError when they do not fit.
     """
     return ClipSeg(
@@ -66,7 +66,7 @@ class ClipSeg:
             version="1",
             weights_sha256=weights.sha256,
             options={
-                "weights": weights.origin, "threshold": threshold, "batch": batch, "dtype": dtype or "float32",
+                "weights": weights.origin, "threshold": threshold, "batch": batch, "dtype": dtype or "fp32",
                 "size": list(self.side), "tokens": self.limit,
             },
             licence=PUBLISHED.licence,

@@ -23,7 +23,6 @@ import shlex
 import signal
 import subprocess
 import tempfile
-import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -37,6 +36,7 @@ from refvps.errors import InputError, UsageError
 from refvps.types import MaskChunk, Method
 
 MAX_LINE = 1 << 20
+MAX_AHEAD = 1 << 30
 DECLARED = {each.name for each in fields(Method)}
 
 
@@ -102,6 +102,10 @@ class Pipe:
                 raise _BrokenPipe(f"it said {json.dumps(hello)[:200]}, not who it is")
             if unknown := method.keys() - DECLARED:
                 raise _BrokenPipe(f"it declares {', '.join(sorted(unknown))}; there are {', '.join(sorted(DECLARED))}")
+            for name, value in method.items():
+                if not isinstance(value, dict if name == "options" else str):
+                    kind = "an object" if name == "options" else "a string"
+                    raise _BrokenPipe(f"it declares {name} as {json.dumps(value)[:200]}, which is not {kind}")
         except OSError as error:
             raise UsageError(
                 "The program cannot be started.",
@@ -143,8 +147,8 @@ def load(command: str | list[str], timeout: float = 600, log: str = "") -> Pipe:
     words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
     if not words:
         raise UsageError("A pipe needs a command.", fix="-o command='env/bin/python mine.py'")
-    if not isinstance(timeout, int | float) or timeout <= 0:
-        raise UsageError("timeout is a number of seconds.", where=[repr(timeout)])
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not 0 < timeout <= 1e6:
+        raise UsageError("timeout is a number of seconds, a million at most.", where=[repr(timeout)])
     return Pipe(words, timeout, log)
 
 
@@ -167,22 +171,25 @@ class _Process:
         self.stop = weakref.finalize(self, _end, self._process)
 
     def send(self, data: bytes) -> None:
-        """Write all of ``data``."""
+        """Write all of ``data``; what the program says meanwhile is taken in, or both would wait for each other."""
         view = memoryview(data)
         while view:
-            self._wait(self._in, writing=True)
+            self._wait(writing=True)
             try:
                 view = view[os.write(self._in, view) :]
             except BlockingIOError:
-                continue
+                self._fill(1 << 20)
             except BrokenPipeError:
                 raise _BrokenPipe("it ended") from None
+            if len(self._rest) > MAX_AHEAD:
+                raise _BrokenPipe(f"it wrote {MAX_AHEAD:,} bytes before it read a frame that it asked for")
 
     def line(self) -> dict[str, Any]:
         """The next line, as a JSON object."""
         while b"\n" not in self._rest:
             if len(self._rest) > MAX_LINE:
                 raise _BrokenPipe(f"it wrote {MAX_LINE:,} bytes without an end of line")
+            self._wait()
             self._fill(1 << 16)
         line, _, rest = self._rest.partition(b"\n")
         self._rest = rest
@@ -197,8 +204,10 @@ class _Process:
     def read(self, count: int) -> bytes:
         """Exactly ``count`` bytes."""
         while len(self._rest) < count:
+            self._wait()
             self._fill(count - len(self._rest))
-        data = bytes(self._rest[:count])
+        with memoryview(self._rest) as view:
+            data = bytes(view[:count])
         del self._rest[:count]
         return data
 
@@ -209,7 +218,7 @@ class _Process:
         return ""
 
     def _fill(self, count: int) -> None:
-        self._wait(self._out, writing=False)
+        """Take in what there is to read; nothing when there is nothing."""
         try:
             data = os.read(self._out, min(count, 1 << 20))
         except BlockingIOError:
@@ -218,24 +227,26 @@ class _Process:
             raise _BrokenPipe("it ended")
         self._rest += data
 
-    def _wait(self, descriptor: int, *, writing: bool) -> None:
-        poll, deadline = select.poll(), time.monotonic() + self._timeout
-        poll.register(descriptor, select.POLLOUT if writing else select.POLLIN)
-        if not poll.poll(1000 * max(0.0, deadline - time.monotonic())):
+    def _wait(self, writing: bool = False) -> None:
+        """Until the program has said something, or, when ``writing``, can be written to."""
+        poll = select.poll()
+        poll.register(self._out, select.POLLIN)
+        if writing:
+            poll.register(self._in, select.POLLOUT)
+        if not poll.poll(1000 * self._timeout):
             raise _BrokenPipe(f"it was silent for {self._timeout:g} seconds")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Close the program's input, which ends it; kill it and its children when it does not end."""
+    """Close the program's input, which ends it; kill what then is left of it and of its children."""
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             stream.close()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(2)
-    except subprocess.TimeoutExpired:
-        with suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with suppress(OSError):  # its group, and so the group's number, lives as long as one of them does
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _whole(value: object, low: int, stop: int) -> bool:

@@ -231,10 +231,10 @@ def precision(device: torch.device, dtype: str | None) -> torch.autocast:
 
     The weights stay float32 either way: casting them is known to hurt SAM's masks (transformers #46493).
     """
-    kinds = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if (dtype or "float32") not in kinds:
+    kinds = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if (dtype or "fp32") not in kinds:
         raise UsageError("There is no such dtype.", where=[str(dtype)], fix=f"use {', '.join(kinds)}")
-    kind = kinds[dtype or "float32"]
+    kind = kinds[dtype or "fp32"]
     return torch.autocast(device.type, dtype=kind or torch.bfloat16, enabled=kind is not None)
 
 

@@ -71,7 +71,7 @@ class Sam2:
             name="sam2",
             version="1",
             weights_sha256=weights.sha256,
-            options={"weights": weights.origin, "dtype": dtype or "float32"},
+            options={"weights": weights.origin, "dtype": dtype or "fp32"},
             licence=PUBLISHED.licence,
             url=f"https://huggingface.co/{PUBLISHED.repo}",
             training_data=f"SA-1B, SA-V; {NOT_NEUTRAL}",

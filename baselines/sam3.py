@@ -77,7 +77,7 @@ class Sam3:
             version="1",
             weights_sha256=weights.sha256,
             options={
-                "weights": weights.origin, "dtype": dtype or "float32", "mode": mode, "tokens": self.limit, **chosen
+                "weights": weights.origin, "dtype": dtype or "fp32", "mode": mode, "tokens": self.limit, **chosen
             },
             licence=PUBLISHED.licence,
             url=f"https://huggingface.co/{PUBLISHED.repo}",

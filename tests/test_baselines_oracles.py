@@ -233,9 +233,38 @@ def test_a_result_of_an_oracle_cannot_pass_for_a_method(tmp_path: Path, capsys: 
     assert run(["evaluate", "--pred", str(out), "-b", "sample", "-q", "--out", str(tmp_path / "r")]) == 0
     result = json.loads((tmp_path / "r/sample@1/oracle-copy-first.json").read_text())
     assert result["inputs"]["run"]["method"]["options"]["oracle"] is True
-    capsys.readouterr()
+    named = ["evaluate", "--pred", str(out), "-b", "sample", "-q", "--out", str(tmp_path / "r"), "--method", "mine"]
+    assert run(named) == 0
+    assert "the run calls itself oracle-copy-first (oracle: True)" in capsys.readouterr().out
     again = ["oracle", "box", "-b", "sample", "--out", str(out)]
     assert run_command(command, "baselines", again) == 2
     assert "something else" in capsys.readouterr().err
     with pytest.raises(UsageError, match="one of gt"):
         write_oracle("best", refvps.load("sample"), tmp_path / "x")
+
+
+def test_an_interrupted_oracle_is_never_taken_for_the_run_it_replaces(tmp_path: Path) -> None:
+    masks: list[np.ndarray | None] = [box(2, 2, 6, 8)] * 2
+    bench = made((masks, None), (masks, None))
+    predict(bench, sanity.full(), tmp_path, shard=(1, 2))
+    predict(bench, sanity.full(), tmp_path)
+    with pytest.raises(UsageError, match="something else"):
+        write_oracle("gt", bench, tmp_path)
+
+    def truth(clip: str) -> Any:
+        if clip == "c1":
+            raise KeyboardInterrupt
+        return bench.truth(clip)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_oracle("gt", replace(bench, truth=truth), tmp_path, force=True)
+    assert json.loads((tmp_path / "run.json").read_text())["method"]["name"] == "oracle-gt"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c0.jsonl", "run.json"]
+    write_oracle("gt", bench, tmp_path)
+    assert refvps.evaluate(bench, tmp_path).summary["J"].value == 1
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(UsageError, match="something else"):
+        write_oracle("gt", bench, tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="not a folder"):
+        write_oracle("gt", bench, tmp_path / "file", force=True)

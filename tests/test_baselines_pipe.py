@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,20 @@ def test_a_large_clip_passes_through(program: Any) -> None:
     assert np.array_equal(got[0], [frame[..., 0] > 90 for frame in frames])
 
 
+def test_a_program_may_ask_for_the_next_frame_before_it_answers(program: Any) -> None:
+    """Frames and masks larger than a pipe at once: neither side may wait for the other to read first."""
+    ahead = """say({"frame": 0})
+    for t in range(n):
+        shown = sys.stdin.buffer.read(h * w * 3)
+        if t + 1 < n: say({"frame": t + 1})
+        say({"text": 0, "start": t, "masks": 1}, bytes(value > 90 for value in shown[::3]))
+    say({"done": True})
+    continue"""
+    found = program(ahead, timeout=3)
+    frames = Lazy(1, range(4), (400, 500))
+    assert np.array_equal(masks(found, frames, ["a"])[0], [frame[..., 0] > 90 for frame in frames])
+
+
 BAD = {
     "raise SystemExit(7)": "it ended, exit status 7",
     "raise RuntimeError('no GPU here')": "no GPU here",
@@ -123,13 +139,38 @@ def test_one_bad_clip_of_a_run(program: Any, tmp_path: Path) -> None:
     assert sorted(content(tmp_path / "out")) == ["clip-0.jsonl", "clip-2.jsonl", "run.json"]
 
 
-def test_silence_ends_after_the_time_limit_and_takes_the_children_with_it(program: Any) -> None:
+def test_silence_ends_after_the_time_limit(program: Any) -> None:
     found = program("time.sleep(600)", timeout=0.5)
     began = time.monotonic()
     with pytest.raises(InputError, match=r"silent for 0\.5 seconds"):
         masks(found, Lazy(1, range(2), (4, 4)), ["a"])
     assert time.monotonic() - began < 15
     assert found._process is None
+
+
+@pytest.mark.parametrize("end", ["pass", "time.sleep(600)"])
+def test_a_program_takes_its_children_with_it(end: str, program: Any, tmp_path: Path) -> None:
+    """Whether it ends by itself or not; the write end of a named pipe tells whether a child still lives."""
+    held = tmp_path / "held"
+    os.mkfifo(held)
+    reader = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
+    child = f"import os\nfrom subprocess import DEVNULL, Popen\nkept = os.open({str(held)!r}, os.O_WRONLY)\n"
+    child += "Popen(['sleep', '600'], pass_fds=[kept], stdin=DEVNULL, stdout=DEVNULL)\n"
+    found = program(end, start=child, timeout=0.5)
+    with pytest.raises(BlockingIOError):
+        os.read(reader, 1)  # somebody holds it
+    with suppress(InputError):
+        masks(found, Lazy(1, range(2), (4, 4)), ["a"])
+    found._stop()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with suppress(BlockingIOError):
+            assert os.read(reader, 1) == b""
+            break
+        time.sleep(0.02)
+    else:
+        pytest.fail("a child of the program lives on")
+    os.close(reader)
 
 
 def test_a_run_that_is_broken_off_does_not_mix_two_clips(program: Any) -> None:
@@ -149,6 +190,8 @@ def test_a_run_that_is_broken_off_does_not_mix_two_clips(program: Any) -> None:
         ("import sys; sys.exit('no weights')\n", "no weights"),
         ('print(\'{"pipe": 2, "method": {}}\', flush=True)\n', "not who it is"),
         ('print(\'{"pipe": 1, "method": {"name": "a", "author": "b"}}\', flush=True)\n', "declares author; there are"),
+        ('print(\'{"pipe": 1, "method": {"name": ["a"]}}\', flush=True)\n', 'name as ["a"], which is not a string'),
+        ('print(\'{"pipe": 1, "method": {"name": "a", "options": 1}}\', flush=True)\n', "which is not an object"),
     ],
 )
 def test_a_program_that_does_not_start(start: str, words: str, program: Any) -> None:
@@ -163,3 +206,5 @@ def test_commands_that_are_none() -> None:
             pipe.load(command)
     with pytest.raises(UsageError, match="number of seconds"):
         pipe.load("true", timeout=0)
+    with pytest.raises(UsageError, match="number of seconds"):
+        pipe.load("true", timeout=float("nan"))

@@ -213,7 +213,7 @@ def test_empty_answers_are_counted(semantic: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def test_autocast_leaves_the_weights_alone(folder: str) -> None:
-    half = sam3.load(folder, device="cpu", dtype="bfloat16", mode="semantic")
+    half = sam3.load(folder, device="cpu", dtype="bf16", mode="semantic")
     assert {parameter.dtype for parameter in half.model.parameters()} == {torch.float32}
     assert answers(half, Frames(1), ["x"]).shape == (1, 1, 37, 53)
     assert not torch.is_autocast_enabled("cpu")

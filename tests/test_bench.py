@@ -56,6 +56,10 @@ def test_a_predictor_that_leaves_frames_out_is_not_timed() -> None:
         bench(Lazy(0.0), frames=4, size=(8, 8), warmup=1, runs=1)
     with pytest.raises(UsageError, match="runs is 0"):
         bench(Clock(), runs=0)
+    with pytest.raises(InputError, match=r"clock, run 2: IndexError"):
+        bench(Clock(0.0), frames=2, size=(8, 8), warmup=1, runs=1)
+    with pytest.raises(UsageError, match="in memory"):
+        bench(Clock(), size=(99999, 99999))
 
 
 def test_generated_frames_move_and_cannot_be_written() -> None:

@@ -111,7 +111,7 @@ def test_add_a_method(reader):
     assert result("sample@1/brightest")["method"]["name"] == "brightest"
     assert Path("installed/candle-wax.jsonl").read_bytes() == Path("brightest/candle-wax.jsonl").read_bytes()
     assert json.loads(Path("brightest/run.json").read_text())["method"]["options"] == {"share": 0.8}
-    assert re.search(r"^brightest +brightest:load +yes ", page.out["refvps list predictors"], re.MULTILINE)
+    assert re.search(r"^brightest +yes ", page.out["refvps list predictors"], re.MULTILINE)
     assert "brightest:load (brightest-method)" in page.out["refvps doctor"]
     assert Path("looked-at/frame.png").is_file()
     assert Path("looked-at/films/candle-wax/0.webm").is_file()

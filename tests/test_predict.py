@@ -107,6 +107,12 @@ def test_finished_clips_are_kept_and_the_rest_is_done(tmp_path: Path) -> None:
     assert sorted(timings) == ["clip-0", "clip-1", "clip-2"]
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux has a place where no folder can be made")
+def test_a_folder_that_cannot_be_made_is_an_error_and_no_endless_wait() -> None:
+    with pytest.raises(FileNotFoundError):
+        predict(benchmark_of([2]), Noisy(), Path("/proc/no-such-folder"))
+
+
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-40], lambda data: data.replace(b'"e1"', b'"e9"'), lambda data: data[:-1]]
 )

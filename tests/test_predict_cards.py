@@ -33,19 +33,27 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, d
     def make(text: str, points: dict[str, str]) -> None:
         (tmp_path / "lamps").mkdir()
         (tmp_path / "lamps" / "__init__.py").write_text("raise RuntimeError('imported')\n")
-        (tmp_path / "lamps" / "predictors.toml").write_text(text)
+        (tmp_path / "lamps" / "predictors.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
         entries.extend(_Entry(name, value) for name, value in points.items())
 
     return make
 
 
 def test_cards_of_a_package_that_is_never_imported(
-    package: Callable[[str, dict[str, str]], None], capsys: pytest.CaptureFixture[str]
+    package: Callable[[str, dict[str, str]], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     package(
-        '[lamp]\nlicence = "MIT"\nneeds = ["numpy", "no_such_module_xyz"]\ngated = true\nflags = ["sam-family"]\n'
+        '[lamp]\nlicence = "MIT"\nneeds = ["json.decoder", "no_such_module_xyz"]\ngated = true\n'
+        'flags = ["sam-family"]\n'
         '[ghost]\nreason = "no checkpoint"\n[full]\nlicence = "stolen"\n[odd]\nneeds = 3\nlicence = 5\nextra = 1\n',
-        {"lamp": "lamps.net:load", "odd": "lamps:odd", "bare": "somewhere:load"},
+        {
+            "lamp": "lamps.net:load",
+            "odd": "lamps:odd",
+            "bare": "somewhere:load",
+            "referformer": "baselines.published_entry:referformer",
+        },
     )
     found = {card.name: card for card in cards.cards()}
     assert found["lamp"].missing == ("no_such_module_xyz",) and not found["lamp"].installed
@@ -54,19 +62,51 @@ def test_cards_of_a_package_that_is_never_imported(
     assert found["odd"] == cards.Card("odd", where="lamps:odd")  # of wrong types nothing is taken
     assert found["bare"] == cards.Card("bare", where="somewhere:load")
     assert "lamps" not in sys.modules
+    monkeypatch.setenv("COLUMNS", "150")
     assert cli.run(["list", "predictors"]) == 0
-    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert "pip: no_such_module_xyz; gated weights; sam-family" in lines["lamp"]
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 150
+    lines = {line.split()[0]: line for line in shown.splitlines()}
+    assert "pip: no_such_module_xyz; gated weights;" in lines["lamp"]
     assert "no checkpoint" in lines["ghost"]
+    assert lines["referformer"].split()[1] == "no" and "baselines run referformer" in lines["referformer"]
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.run(["list", "predictors"]) == 0
+    narrow = capsys.readouterr().out
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert sorted(narrow.replace(" ", "").replace("\n", "")) == sorted(shown.replace(" ", "").replace("\n", ""))
     assert cli.run(["list", "predictors", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["full"]["installed"] is True and rows["lamp"]["missing"] == ["no_such_module_xyz"]
 
 
-def test_a_broken_file_of_one_package_leaves_the_list_whole(package: Callable[[str, dict[str, str]], None]) -> None:
-    package("[lamp\n", {"lamp": "lamps.net:load"})
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[lamp\n",
+        "[lamp]\nlicence = '\udcff'\n",
+        "a = " + "[" * 100_000,
+        "[lamp]\nlicence = 'MIT'\n#" + "x" * (cards.MAX_BYTES),
+    ],
+    ids=["syntax", "encoding", "depth", "size"],
+)
+def test_a_broken_file_of_one_package_leaves_the_list_whole(
+    text: str, package: Callable[[str, dict[str, str]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    package(text, {"lamp": "lamps.net:load"})
     found = {card.name: card for card in cards.cards()}
     assert "cannot be read" in found["lamp"].description and "full" in found
+    assert cli.run(["list", "predictors"]) == 0
+    assert "cannot be" in capsys.readouterr().out
+
+
+def test_what_a_package_writes_cannot_move_the_cursor(
+    package: Callable[[str, dict[str, str]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    package('[lamp]\nweights = "\\u001b[2J\\nfull"\n', {"lamp": "lamps.net:load"})
+    assert cli.run(["list", "predictors"]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and "[2J full" in shown
 
 
 @pytest.mark.parametrize("name", ["refvps", "rem", "baselines"])

@@ -66,7 +66,7 @@ def chunk(text: Any, start: Any, masks: Any) -> MaskChunk:
         ([chunk(0, 0, GOOD), GOOD], "ndarray instead of a MaskChunk"),
         (
             [chunk(0, 0, GOOD), KeyError("lost")],
-            "A predictor failed[\\s\\S]*KeyError: 'lost'[\\s\\S]*finished clips are kept",
+            "A predictor failed[\\s\\S]*KeyError: 'lost'[\\s\\S]*correct the predictor",
         ),
         ([MemoryError("no room")], "MemoryError: no room"),
     ],

@@ -172,9 +172,10 @@ def examine(predictor: Any, accesses: list[str], most: int = 9) -> dict[str, Any
     same_for_all, fractions = True, []
     for clip, frames in clips.items():
         first = collect(predictor, frames, texts, 7, problems)
-        again = collect(predictor, frames, texts, 7, problems)
-        if not np.array_equal(first, again):
-            problems.append(f"determinism: {clip} differs with the same seed")
+        if most > 5:  # else left to the turned texts, which cannot be equal without it
+            again = collect(predictor, frames, texts, 7, problems)
+            if not np.array_equal(first, again):
+                problems.append(f"determinism: {clip} differs with the same seed")
         turned = collect(predictor, frames, texts[::-1], 7, problems)[::-1]
         if not np.array_equal(first, turned):
             problems.append(f"order: {clip} depends on the order of the texts")
@@ -186,7 +187,7 @@ def examine(predictor: Any, accesses: list[str], most: int = 9) -> dict[str, Any
     with_nothing = collect(predictor, clips["odd"], [texts[0], ""], 7, problems)
     if not np.array_equal(with_nothing[1:], collect(predictor, clips["odd"], [""], 7, problems)):
         problems.append("order: the empty text depends on which other texts are asked")
-    memory(predictor, clips["portrait"], texts, problems)
+    memory(predictor, clips["portrait"][: most // 2], texts, problems)
     problems += [f"access: {access}" for access in dict.fromkeys(accesses)]
     method = {"name": predictor.method.name, "options": dict(predictor.method.options)}
     return {"problems": problems, "same_for_all": same_for_all, "fractions": fractions, "method": method}
@@ -438,6 +439,8 @@ def test_missing_packages_name_the_extra(
     assert caught.value.exit_code == 3
     with pytest.raises(DataMissingError, match="pip install no_such_package_xyz"):
         predictors.load("late_one:load")
+    for module in [module for module in sys.modules if module.partition(".")[0] == "rem"]:
+        del sys.modules[module]  # the made-up one; monkeypatch brings the true one back
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ boxes (``box``), a late answer (``shift``), the average place of everything in t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pycocotools import mask as coco
 from baselines.oracles.prior import mean_masks
 from baselines.oracles.still import static_mask
 from baselines.oracles.truth import Masks, TargetTruth, target_truth
-from refvps.errors import UsageError
+from refvps.errors import InputError, UsageError
 from refvps.files import canonical_json, read_json, sha256, write_atomic
 from refvps.types import Benchmark, Clip
 
@@ -36,8 +37,8 @@ ORACLES = {
 def write_oracle(name: str, benchmark: Benchmark, out: Path, *, shift: int = 1, force: bool = False) -> Path:
     """Write the answers of an oracle to a whole benchmark: ``out/<clip>.jsonl`` and ``out/run.json``.
 
-    Raises UsageError for an unknown name and for a folder that holds something else; ``force`` overwrites
-    files of the same names there.
+    ``run.json`` comes first, so whatever is interrupted is an oracle's and can be done again. Raises UsageError for
+    an unknown name and for a folder that holds something else; ``force`` discards the answers of another run there.
     """
     if name not in ORACLES:
         raise UsageError("There is no such oracle.", where=[repr(name)], fix=f"one of {', '.join(ORACLES)}")
@@ -51,24 +52,43 @@ def write_oracle(name: str, benchmark: Benchmark, out: Path, *, shift: int = 1, 
     about = {"name": benchmark.name, "version": benchmark.version, "digest": benchmark.digest}
     record = {"schema": "refvps.run/1", "method": method, "seed": 0, "oracle": True, "benchmark": about}
     record["key"] = sha256(canonical_json([method["name"], method["version"], options, about]))
-    _claim(out, record["key"], force)
+    _claim(out, record["key"], {f"{clip}.jsonl" for clip in benchmark.clips}, force)
+    write_atomic(out / "run.json", canonical_json({**record, "timings": {}}) + b"\n")
     answer = _answers(name, benchmark, shift)
     for clip in benchmark.clips.values():
         if expressions := benchmark.expressions_of(clip.id):
             _write_clip(out, benchmark, clip, {each.id: each.target for each in expressions}, answer)
-    write_atomic(out / "run.json", canonical_json({**record, "timings": {}}) + b"\n")
     return out
 
 
-def _claim(out: Path, key: object, force: bool) -> None:
-    if not out.exists() or force:
+def _claim(out: Path, key: object, clips: Collection[str], force: bool) -> None:
+    if not out.exists():
         return
-    there = [entry.name for entry in out.iterdir()] if out.is_dir() else [out.name]
-    if there and not (out.is_dir() and "run.json" in there and read_json(out / "run.json").get("key") == key):
+    if not out.is_dir():
+        raise UsageError("The output is not a folder.", where=[str(out)], fix="name another with --out")
+    there = {entry.name for entry in out.iterdir()}
+    if not there or ("run.json" in there and _key(out / "run.json") == key):
+        return
+    if not force:
         raise UsageError(
             "The output folder holds something else.", where=[str(out)], fix="name another with --out, or use --force"
         )
+    for name in sorted(there):
+        if _RUN_FILE.fullmatch(name):
+            (out / name).unlink()
+    for name in sorted(there & set(clips)):
+        (out / name).unlink()
 
+
+def _key(path: Path) -> object:
+    try:
+        record = read_json(path)
+    except InputError:
+        return None
+    return record.get("key") if isinstance(record, dict) else None
+
+
+_RUN_FILE = re.compile(r"run(\.[0-9]+-of-[0-9]+)?\.json")
 
 Answer = Callable[[Clip, TargetTruth], Iterator[Masks]]
 """From the ground truth of a target to one mask [H, W] per annotated frame."""

@@ -73,4 +73,5 @@ def _cut(targets: list[NDArray[np.bool_]], valids: list[NDArray[np.bool_]]) -> N
         union = (valid.astype(np.float32) @ masks) + target.sum(axis=1, keepdims=True) - both
         values += np.where(union > 0, both / np.maximum(union, 1), 1.0).mean(axis=0) / len(targets)
     best = int(np.flatnonzero(values >= values.max() - 1e-12)[0])
-    return mean >= levels[best]
+    chosen: NDArray[np.bool_] = mean >= levels[best]
+    return chosen

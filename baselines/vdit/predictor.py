@@ -95,12 +95,12 @@ def load(
 ) -> VdItPredictor:
     """VD-IT from ``weights`` (official ``.pth``, or safetensors written here) and the public models in ``base``.
 
-    ``dtype`` float32, bfloat16 or float16 is that of the frozen models; ``vae`` "mode" or "sample", as the released
+    ``dtype``, fp32, bf16 or fp16, is that of the frozen models; ``vae`` "mode" or "sample", as the released
     code does; ``side`` the short side the network sees; ``noise_step`` the step the weights were trained with.
     Raises DataMissingError with the steps when something is not here, InputError for weights that do not fit and
     UsageError for an option out of range.
     """
-    types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     problems = [f"window = {window!r}"] if not (type(window) is int and window > 0) else []
     problems += [f"side = {side!r}"] if not (type(side) is int and side >= 16) else []
     problems += [f"vae = {vae!r}; mode or sample"] if vae not in VAE else []
@@ -110,9 +110,9 @@ def load(
     place = pretrained.place(device)
     folder, file = _places(weights, base)
     state, config = read_head(file) if file.suffix == ".safetensors" else (read_official(file).state, VdItConfig())
-    frozen = load_frozen(folder, place, types[dtype or "float32"])
+    frozen = load_frozen(folder, place, types[dtype or "fp32"])
     model = build_model(config, state, folder / ROBERTA, where=str(file), noise_step=noise_step).to(place)
-    options = {"window": window, "vae": vae, "side": side, "noise_step": noise_step, "dtype": dtype or "float32"}
+    options = {"window": window, "vae": vae, "side": side, "noise_step": noise_step, "dtype": dtype or "fp32"}
     method = Method(
         name="vdit", version="1", weights_sha256=sha256_of(file), options={**options, "fusion": config.fusion},
         licence=LICENCE, url="https://arxiv.org/abs/2403.12042",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from itertools import zip_longest
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +23,7 @@ def listing(what: str, as_json: bool) -> None:
     """List benchmarks, predictors or metrics.
 
     Predictors with their licence, their weights, what they still need, and whether they can run here;
-    nothing is imported for it. --json says more.
+    nothing is imported for it. --json says more, such as the entry point.
     """
     rows: list[dict[str, Any]]
     if what == "benchmarks":
@@ -41,7 +44,10 @@ def listing(what: str, as_json: bool) -> None:
     from refvps.report.table import grid
 
     head = list(rows[0])
-    click.echo(grid([head, *([_cell(row[key]) for key in head] for row in rows)], left=len(head)))
+    lines = [head, *([_cell(row[key]) for key in head] for row in rows)]
+    if what == "predictors":
+        lines = _folded(lines, get_terminal_size((100, 24)).columns)
+    click.echo(grid(lines, left=len(head)))
 
 
 def _predictors(full: bool) -> list[dict[str, Any]]:
@@ -54,10 +60,9 @@ def _predictors(full: bool) -> list[dict[str, Any]]:
     return [
         {
             "name": card.name,
-            "where": card.where or "-",
             "installed": card.installed,
             "licence": card.licence or "?",
-            "weights": card.weights or "?",
+            "weights": card.weights or card.description or "?",
             "needs": _needs(card),
         }
         for card in cards()
@@ -72,4 +77,17 @@ def _needs(card: Card) -> str:
 
 
 def _cell(value: Any) -> str:
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    return "".join(each if each.isprintable() else " " for each in text)  # packages write what they like
+
+
+def _folded(rows: list[list[str]], width: int) -> list[list[str]]:
+    """The same table in ``width`` columns: long cells go on in rows below, where all but theirs are empty."""
+    first = [max(len(row[k]) for row in rows) for k in (0, 1)]
+    rest = max(36, width - sum(first) - 2 * (len(rows[0]) - 1))
+    widths = [*first, rest // 4, rest * 3 // 8, rest - rest // 4 - rest * 3 // 8]
+    found = []
+    for row in rows:
+        cells = [wrap(cell, columns, break_on_hyphens=False) or [""] for cell, columns in zip(row, widths, strict=True)]
+        found += [list(each) for each in zip_longest(*cells, fillvalue="")]
+    return found

@@ -44,13 +44,13 @@ class Card:
 
     @property
     def installed(self) -> bool:
-        """Whether it has an entry point and everything it imports can be found; nothing is imported."""
-        return bool(self.where) and not self.reason and not self.missing
+        """Whether ``refvps predict`` can run it: an entry point of its own, and all that it imports can be found."""
+        return bool(self.where) and not (self.reason or self.recipe or self.missing)
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Needed modules that are not installed."""
-        return tuple(module for module in self.needs if not _spec(module))
+        return tuple(module for module in self.needs if not _spec(module.partition(".")[0]))
 
 
 def cards() -> tuple[Card, ...]:
@@ -76,14 +76,17 @@ def _spec(top: str) -> Any:
 
 
 def _tables(top: str) -> Mapping[str, Any]:
-    """The tables of a package's file; without a usable file, none: a list must not fail for one package."""
+    """The tables of a package's file; from one that cannot be read, why: a list must not fail for one package."""
     spec = _spec(top)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / FILE
         try:
-            if path.is_file() and path.stat().st_size <= MAX_BYTES:
-                return tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            if not path.is_file():
+                continue
+            if path.stat().st_size > MAX_BYTES:
+                raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             broken = f"{path} cannot be read: {error}"
             names = [name for name, place in registered().items() if place.startswith((f"{top}.", f"{top}:"))]
             return {name: {"description": broken} for name in names}

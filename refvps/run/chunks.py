@@ -78,7 +78,7 @@ def checked_masks(
     """
     covered = np.zeros((len(texts), len(frames)), np.bool_)
     where = f"{predictor.method.name}, {place}"
-    chunks = _chunks(predictor, Pixels(frames, size, place), texts, fps, seed, where)
+    chunks = chunks_of(predictor, Pixels(frames, size, place), texts, fps, seed, where)
     for chunk in chunks:
         text, start, masks = _checked(chunk, covered, texts, size, where)
         covered[text, start : start + len(masks)] = True
@@ -97,18 +97,19 @@ def checked_masks(
         )
 
 
-def _chunks(
-    predictor: Predictor, frames: Pixels, texts: Sequence[str], fps: float, seed: int, where: str
+def chunks_of(
+    predictor: Predictor, frames: Sequence[NDArray[np.uint8]], texts: Sequence[str], fps: float, seed: int, where: str
 ) -> Iterator[Any]:
+    """What a predictor yields, unchecked; an exception in it is an InputError at ``where``."""
     try:
         yield from predictor.predict(frames, tuple(texts), fps=fps, seed=seed)
     except RefvpsError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # one that exits must not end the run as if it were done
         raise InputError(
             "A predictor failed.",
             where=[f"{where}: {type(error).__name__}: {error}"[:1000]],
-            fix="correct the predictor; finished clips are kept, the same command goes on from there",
+            fix="correct the predictor",
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ def evaluate_submission(
     report = Report.merge([report, masks])
     report.raise_for_errors()
     counts = replace(without_clips(counts, without), method={"name": maker.name})
+    counts = replace(counts, notes=(*counts.notes, *_renamed(submission, maker.name)))
     scores = score(counts, rules, method=maker)
     inputs = {
         "predictions": _shown(path),
@@ -84,6 +85,16 @@ def evaluate_submission(
         "problems": report.to_dict()["problems"],
     }
     return Evaluation(scores, counts, rules, report, inputs)
+
+
+def _renamed(submission: Submission, name: str) -> Iterator[str]:
+    """Says so when a run that is none of the method's own (other sentences, an oracle) goes by another name."""
+    method = (submission.run or {}).get("method")
+    options = method.get("options") if isinstance(method, dict) else None
+    given = options if isinstance(options, dict) else {}
+    marks = [f"{key}: {given[key]}"[:80] for key in ("text_control", "oracle") if given.get(key)]
+    if marks and submission.name and submission.name != name:
+        yield f"the run calls itself {submission.name} ({', '.join(marks)})"
 
 
 def evaluate_counts(path: Path, rules: Rules, *, method: str | None = None, without: Iterable[str] = ()) -> Evaluation:

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from refvps.errors import DataMissingError, RefvpsError, UsageError
-from refvps.types import Method, Predictor
+from refvps.types import ID, Method, Predictor
 
 GROUP = "refvps.predictors"
 """The entry-point group."""
@@ -28,6 +28,9 @@ BUILT_IN = {
     name: f"refvps.sanity:{name.replace('-', '_')}" for name in ("empty", "full", "centre", "random-box", "motion")
 }
 """The predictors of refvps itself, known even to a checkout that was never installed."""
+
+MAX_NAME = 100
+"""Characters in the name of a method; a result may append to it, and no id is longer than 128."""
 
 EXTRAS = {"rem": "rem", "baselines": "baselines"}
 """Which extra of refvps brings what a package of ours needs."""
@@ -78,7 +81,7 @@ def load(name: str, /, **options: Any) -> Predictor:
         raise _missing(name, module_name, error) from error
     except RefvpsError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         given = ", ".join(f"{key}={option!r}" for key, option in options.items())
         raise UsageError(
             "A predictor could not be loaded.",
@@ -167,13 +170,27 @@ def _missing(name: str, module_name: str, error: ImportError) -> DataMissingErro
     )
 
 
+def method_problem(method: Any) -> str:
+    """Why ``method`` cannot name a run and its results, "" when it can."""
+    if not isinstance(method, Method):
+        return f"its 'method' is a {type(method).__name__}, not a refvps.types.Method"
+    if not isinstance(method.name, str) or not ID.fullmatch(method.name) or len(method.name) > MAX_NAME:
+        return (
+            f"its method is called {method.name!r}; a name is 1 to {MAX_NAME} letters, digits, '.', '_' or '-', "
+            "and starts with a letter or digit"
+        )
+    if not isinstance(method.options, Mapping):
+        return f"the options of its method are a {type(method.options).__name__}, not a dict"
+    return ""
+
+
 def _checked(predictor: Any, name: str) -> Predictor:
     """The object itself; raises UsageError unless the object has the shape of a :class:`~refvps.types.Predictor`."""
     problem = ""
     if inspect.isclass(predictor) or not isinstance(predictor, Predictor):
         problem = "it has no 'method' or no 'predict'"
-    elif not isinstance(predictor.method, Method):
-        problem = f"its 'method' is a {type(predictor.method).__name__}, not a refvps.types.Method"
+    elif found := method_problem(predictor.method):
+        problem = found
     else:
         try:
             inspect.signature(predictor.predict).bind((), (), fps=24.0, seed=0)

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvps.errors import UsageError
-from refvps.run.chunks import checked_masks
+from refvps.run.chunks import checked_masks, chunks_of
 from refvps.run.predict.meter import Meter, environment
 from refvps.types import Predictor
 
 TEXTS = ("the disc that grows", "the stripes", "the dark ground", "whatever moves to the right")
 FPS = 24.0
+MAX_BYTES = 8 << 30
+"""Pixels of a generated clip, in bytes, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,12 @@ def bench(
     for numbers that make no sense and InputError when the predictor fails.
     """
     limits = {"frames": frames, "height": size[0], "width": size[1], "texts": texts, "warmup": warmup, "runs": runs}
+    if (size[0] * size[1] * frames) * 3 > MAX_BYTES:
+        raise UsageError(
+            "A bench holds its clip in memory.",
+            where=[f"{frames:,} frames of {size[0]}x{size[1]} are more than {MAX_BYTES >> 30} GB"],
+            fix="fewer or smaller frames",
+        )
     if wrong := [f"{name} is {value}" for name, value in limits.items() if value < 1]:
         raise UsageError("A bench counts from 1.", where=wrong, fix="the first warm-up run is the one that is checked")
     clip = generated_clip(frames, size)
@@ -92,7 +100,7 @@ def bench(
             for _ in checked_masks(predictor, clip, asked, size=size, fps=FPS, seed=seed, place="generated clip"):
                 pass
         else:
-            for chunk in predictor.predict(clip, asked, fps=FPS, seed=seed):
+            for chunk in chunks_of(predictor, clip, asked, FPS, seed, f"{predictor.method.name}, run {count + 1}"):
                 del chunk
         measured = meter.stop()
         if count >= warmup:

@@ -14,12 +14,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from refvps.errors import DataMissingError, InputError, UsageError
+from refvps.errors import InputError, RefvpsError, UsageError
 from refvps.files import MAX_JSON_BYTES, canonical_json, parse_json, read_bytes, remove_leftovers, sha256
 from refvps.masks import rle
 from refvps.predictions.write import RUN_SCHEMA, ClipWriter, run_path
 from refvps.run.chunks import checked_masks
-from refvps.run.predict.claim import LOCKS, RUN_LOCK, add_timing, claim, holding, run_fields, run_key, tidy
+from refvps.run.predict.claim import (
+    LOCKS,
+    RUN_LOCK,
+    add_timing,
+    checked_method,
+    claim,
+    holding,
+    run_fields,
+    run_key,
+    tidy,
+)  # fmt: skip
 from refvps.run.predict.failures import Failures
 from refvps.run.predict.meter import Meter, environment
 from refvps.run.predict.shares import choose, costs, shard_count, shards
@@ -77,7 +87,7 @@ def predict(
     """
     began = time.monotonic()
     chosen = choose(benchmark, clips)
-    method, texts = predictor.method, texts_of(benchmark)
+    method, texts = checked_method(predictor), texts_of(benchmark)
     if text_control is not None:
         method, texts = controlled_method(method, text_control), controlled_texts(benchmark, text_control, seed)
     record: dict[str, Any] = {"schema": RUN_SCHEMA, **run_fields(method, seed)}
@@ -166,7 +176,7 @@ class _Job:
                 meter.start()
                 try:
                     self._predict(path, clip_id)
-                except (InputError, DataMissingError) as error:
+                except RefvpsError as error:
                     self.failures.add(clip_id, error)
                     return True
                 add_timing(self.out, self.name, self.record, clip_id, meter.stop(), environment(self.about))

@@ -17,7 +17,8 @@ from typing import Any
 from refvps.errors import InputError, UsageError
 from refvps.files import canonical_json, locked, read_json, remove_leftovers, sha256, write_atomic
 from refvps.predictions.write import RUN_SCHEMA
-from refvps.types import Method
+from refvps.run.predictors import method_problem
+from refvps.types import Method, Predictor
 
 LOCKS = ".locks"
 """Folder of the lock files inside an output folder; gone once a run has ended."""
@@ -25,10 +26,20 @@ LOCKS = ".locks"
 RUN_LOCK = ".run.lock"
 """Held for moments, while a run file is read and written."""
 
+TIDIED = 1000
+"""So often in a row others can take the folder of a lock away; where no folder can be made, it ends."""
+
 _RUN_FILE = re.compile(r"run(\.[0-9]+-of-[0-9]+)?\.json")
 
 Outputs = Callable[[Mapping[str, Any]], Iterable[str]]
 """From a run record to the relative paths of the files that such a run writes."""
+
+
+def checked_method(predictor: Predictor) -> Method:
+    """The method that a predictor declares; UsageError when it cannot name a run."""
+    if problem := method_problem(predictor.method):
+        raise UsageError("This is not a predictor.", where=[problem], fix="see refvps.types.Method")
+    return predictor.method
 
 
 def run_fields(method: Method, seed: int) -> dict[str, Any]:
@@ -175,14 +186,16 @@ def _difference(path: Path, record: Mapping[str, Any]) -> UsageError | None:
 @contextmanager
 def holding(lock: Path, wait: float = 0.0) -> Iterator[None]:
     """Hold a lock file, waiting up to ``wait`` seconds for it; UsageError when another process keeps it."""
-    deadline = time.monotonic() + wait
+    deadline, tidied = time.monotonic() + wait, 0
     with ExitStack() as stack:
         while True:
             try:
                 stack.enter_context(locked(lock))
                 break
-            except FileNotFoundError:  # its folder was tidied away between two steps
-                continue
+            except FileNotFoundError:  # its folder was tidied away between two steps, or cannot be made at all
+                tidied += 1
+                if tidied == TIDIED:
+                    raise
             except UsageError:
                 if time.monotonic() >= deadline:
                     raise

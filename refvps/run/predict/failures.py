@@ -32,9 +32,9 @@ class Failures:
         return len(self.errors) >= HOPELESS and len({_kind(*item) for item in self.errors.items()}) == 1
 
     def summary(self, of: int, untried: int) -> RefvpsError:
-        """One error for all: the failure itself when there is one, else how many, and the first three."""
+        """One error for all: the failure itself when there was one clip, else how many, and the first three."""
         errors = list(self.errors.values())
-        if len(errors) == 1:
+        if of == 1:
             return errors[0]
         if untried:
             what = f"The first {len(errors)} clips failed in the same way; {untried:,} others were not tried."
@@ -44,7 +44,10 @@ class Failures:
         absent = all(isinstance(error, DataMissingError) for error in errors)
         return (DataMissingError if absent else InputError)(
             what,
-            where=[f"{clip}: {_line(error)}" for clip, error in self.errors.items()],
+            where=[
+                *(f"{clip}: {_line(error)}" for clip, error in self.errors.items()),
+                *(errors[0].where[1:] if len(errors) == 1 else ()),  # such as the last words of a program
+            ],
             fix="; ".join([*list(fixes)[:1], "the same command again does only what is missing"]),
         )
 

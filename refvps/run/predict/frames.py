@@ -16,7 +16,7 @@ from refvps.masks.mask import Mask
 from refvps.masks.png import write_binary
 from refvps.predictions.write import RUN_SCHEMA
 from refvps.run.chunks import checked_masks
-from refvps.run.predict.claim import LOCKS, RUN_LOCK, claim, holding, run_fields, run_key, tidy
+from refvps.run.predict.claim import LOCKS, RUN_LOCK, checked_method, claim, holding, run_fields, run_key, tidy
 from refvps.run.predict.meter import environment
 from refvps.types import Predictor
 
@@ -50,7 +50,7 @@ def predict_frames(
     """
     _check_request(frames, texts, names)
     size = (int(frames[0].shape[0]), int(frames[0].shape[1]))
-    record: dict[str, Any] = {"schema": RUN_SCHEMA, **run_fields(predictor.method, seed)}
+    record: dict[str, Any] = {"schema": RUN_SCHEMA, **run_fields(checked_method(predictor), seed)}
     record["input"] = {"texts": list(texts), "frames": list(names), "size": list(size), "fps": fps}
     record["key"] = run_key(record)
     paths = [out / name for name in _frame_files(record)]
