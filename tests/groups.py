@@ -42,7 +42,7 @@ FILES = {
     "training": ["test_rem_train*.py", "test_rem_tiny*.py"],
     "baselines": ["test_vdit*.py", "test_baselines*.py"],
     "published": ["test_published*.py"],
-    "conformance": ["test_predictors.py", "test_bench*.py"],
+    "conformance": ["test_predictors.py", "test_bench.py"],
     "package": ["test_package.py", "test_pages.py"],
 }
 LINT = [[str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."], [str(BIN / "mypy")]]
