@@ -304,3 +304,24 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         assert fix in capsys.readouterr().err
     assert cli.run(["predict", "-p", "full", "--sample", "--no-live", "--json", "--out", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["live_J"] is None
+
+
+def test_what_a_predictor_prints_stays_out_of_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("chatty.py").write_text(
+        "from refvps.sanity import full\n\n\ndef load():\n    print('loading')\n    inner = full()\n"
+        "    class Chatty:\n        method = inner.method\n"
+        "        def predict(self, frames, texts, *, fps, seed):\n            print('predicting')\n"
+        "            return inner.predict(frames, texts, fps=fps, seed=seed)\n    return Chatty()\n"
+    )
+    commands = [
+        ["predict", "-p", "chatty.py:load", "-b", "sample", "--clip", "candle-wax", "--out", "masks", "--json"],
+        ["bench", "-p", "chatty.py:load", "--frames", "2", "--size", "8x8", "--runs", "1", "--json"],
+    ]
+    for command in commands:
+        assert cli.run(command) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)
+        assert "loading" in err and "predicting" in err

@@ -57,8 +57,9 @@ def bench(
     from refvps.run.predict.bench import bench as run
 
     shape = _size(size)
-    chosen = predictors.load(predictor, **predictor_arguments(weights, device, dtype, extra))
-    with options.progress_bar(chosen.method.name, " runs", quiet or as_json) as progress:
+    with options.prints_aside():
+        chosen = predictors.load(predictor, **predictor_arguments(weights, device, dtype, extra))
+    with options.prints_aside(), options.progress_bar(chosen.method.name, " runs", quiet or as_json) as progress:
         found = run(
             chosen, frames=frames, size=shape, texts=texts, warmup=warmup, runs=runs, seed=seed, progress=progress
         )

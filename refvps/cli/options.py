@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,13 @@ def job_count(jobs: int | None) -> int:
 def names_option(text: str) -> list[str]:
     """A comma-separated option as a list."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+@contextmanager
+def prints_aside() -> Iterator[None]:
+    """What a predictor prints goes to standard error, so that standard output holds the results alone."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 @contextmanager

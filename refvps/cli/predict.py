@@ -126,7 +126,8 @@ def predict(
         raise UsageError("--sample is a benchmark, and runs as a whole.", fix="drop -b, --clip and --shard")
     given = predictor_arguments(weights, device, dtype, extra)
     about = {"command": ["refvps", *sys.argv[1:]], "device": device, "dtype": dtype}
-    chosen = predictors.load(predictor, **given)
+    with options.prints_aside():
+        chosen = predictors.load(predictor, **given)
     if frames is not None:
         paths = _frames(chosen, frames, text, out, overlay, fps, seed, force, quiet or as_json, about)
         if as_json:
@@ -139,7 +140,8 @@ def predict(
 
     bench = load("sample" if sample else benchmark or "ref-vps")
     live = None if no_live else LiveScore(bench)
-    with options.progress_bar(chosen.method.name, " masks", quiet or as_json, note=_live_note(live)) as progress:
+    bar = options.progress_bar(chosen.method.name, " masks", quiet or as_json, note=_live_note(live))
+    with options.prints_aside(), bar as progress:
         done = run(
             bench,
             chosen,
@@ -206,6 +208,7 @@ def _frames(
         raise UsageError("The film is already there.", where=[str(overlay)], fix="pass --force, or another name")
     opened = open_frames(source, fps=fps)
     with ExitStack() as stack:
+        stack.enter_context(options.prints_aside())
         film = None
         if overlay is not None:
             film = stack.enter_context(Film(overlay, opened.size, opened.fps, texts))
