@@ -107,4 +107,4 @@ def oracle(name: str, benchmark: str, out: Path, shift: int, force: bool) -> Non
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the codes of refvps."""
-    sys.exit(run_command(cli, "baselines", args))
+    sys.exit(run_command(cli, "baselines", args, interrupted="the same command starts over"))

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 import click
 
 from refvps import __version__
-from refvps.errors import InputError, RefvpsError, UsageError
+from refvps.cli import run_command
+from refvps.errors import DataMissingError, UsageError
 
 FOLDER = click.Path(path_type=Path)
 
@@ -103,7 +104,6 @@ def train(config: str, out: Path, resume: bool, changes: tuple[str, ...], dry_ru
 
 def _print_plan(recipe: Any, out: Path) -> None:
     """What a recipe would do, from the recipe and, if they are there, its data."""
-    from refvps.errors import DataMissingError
     from rem.parameters import count, outline, select
     from rem.train.mixture import mixture
     from rem.train.sampling import Order
@@ -258,7 +258,7 @@ def _quiet() -> None:
 
     absent = [name for name in ("torch", "diffusers", "transformers", "safetensors") if find_spec(name) is None]
     if absent:
-        raise UsageError("Packages are missing.", where=absent, fix="pip install 'refvps[rem]'")
+        raise DataMissingError("Packages are missing.", where=absent, fix="pip install 'refvps[rem]'")
     for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
 
@@ -270,39 +270,7 @@ def main(args: list[str] | None = None) -> NoReturn:
 
 def run(args: list[str] | None = None) -> int:
     """Run the command line; the exit code, with errors already printed to standard error."""
-    given = sys.argv[1:] if args is None else args
-    try:
-        value: Any = cli.main(args=given, prog_name="rem", standalone_mode=False)
-        sys.stdout.flush()
-        return value if isinstance(value, int) else 0
-    except RefvpsError as error:
-        click.echo(f"error: {error}", err=True)
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        kept = "; finished checkpoints are kept, rem train --resume goes on" if "train" in given else ""
-        click.echo(f"interrupted{kept}", err=True)
-        return 130
-    except BrokenPipeError:  # the reader, such as head, went away
-        sys.stderr.close()
-        return 0
-    except OSError as error:
-        place = f": {error.filename}" if error.filename else ""
-        click.echo(f"error: {error.strerror or error}{place}\nFix: check the path and the disk", err=True)
-        return InputError.exit_code
-    except Exception as error:
-        if "-v" in given or "--verbose" in given:
-            import traceback
-
-            traceback.print_exc()
-        click.echo(
-            f"error: this is a bug in rem: {type(error).__name__}: {error}\n"
-            "Fix: report it with the output of the same command under rem -v",
-            err=True,
-        )
-        return 1
+    return run_command(cli, "rem", args, interrupted="rem train --resume goes on from the last checkpoint")
 
 
 if __name__ == "__main__":

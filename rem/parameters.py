@@ -53,12 +53,6 @@ CLIP_H: Mapping[str, Any] = {
 NO_DECAY = (".ln_", ".bn", ".bias", ".logit_scale", ".entropy_scale", "norm")
 """The released code gives no weight decay to a name that contains one of these."""
 
-WAN_RELEASED_FLOAT32 = (
-    *("time_embedder", "scale_shift_table", "norm1", "norm2", "norm3", "norm_q", "norm_k"),
-    *("to_q", "to_k", "to_v", "to_out"),
-)
-"""Modules that the released Wan code keeps in float32; the attention matrices are cast to bfloat16 when used."""
-
 
 def _is_temporal(name: str) -> bool:
     """Whether a parameter of ModelScope's UNet mixes frames; 'transformer_in' does without 'temp' in its name."""
@@ -140,34 +134,8 @@ def outline(kind: str, config: Mapping[str, Any] | None = None) -> nn.Module:
     if kind not in DENOISERS:
         raise UsageError(f"There is no denoiser {kind!r}.", fix=f"choose from {', '.join(DENOISERS)}")
     name, base = DENOISERS[kind]
-    return _on_meta(name, base if config is None else config)
-
-
-def autoencoder_outline(kind: str) -> nn.Module:
-    """The stock autoencoder of :data:`AUTOENCODERS` on the meta device, in evaluation mode."""
-    return _on_meta(*AUTOENCODERS[kind])
-
-
-def text_outline() -> nn.Module:
-    """ModelScope's text encoder on the meta device, in evaluation mode."""
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    with torch.device("meta"):
-        return CLIPTextModel(CLIPTextConfig(**CLIP_H)).eval()
-
-
-def _on_meta(name: str, config: Mapping[str, Any]) -> nn.Module:
     import diffusers
 
     with torch.device("meta"):
-        module: nn.Module = getattr(diffusers, name).from_config(dict(config))
+        module: nn.Module = getattr(diffusers, name).from_config(dict(base if config is None else config))
     return module.eval()
-
-
-def kept_in_float32(denoiser: nn.Module, modules: Iterable[str] | None = None) -> int:
-    """Weights that stay in float32 when diffusers loads ``denoiser`` in half precision.
-
-    They belong to a module named in ``modules``; by default in diffusers' own list for the class.
-    """
-    kept = set(getattr(denoiser, "_keep_in_fp32_modules", None) or () if modules is None else modules)
-    return sum(p.numel() for name, p in denoiser.named_parameters() if kept & set(name.split(".")))

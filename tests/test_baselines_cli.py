@@ -73,3 +73,14 @@ def test_errors_have_the_exit_codes_of_refvps(tmp_path: Path, capsys: pytest.Cap
 def test_methods_with_a_recipe_say_how_they_run(name: str) -> None:
     with pytest.raises(DataMissingError, match=f"baselines run {name} --repo DIR --weights FILE"):
         predictors.load(f"baselines.published_entry:{name}", weights="w", device="cuda")
+
+
+def test_an_interrupted_run_starts_over(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("baselines.oracles.write_oracle", stopped)
+    with pytest.raises(SystemExit, match="130"):
+        cli.main(["oracle", "gt", "-b", "sample", "--out", "x"])
+    err = capsys.readouterr().err
+    assert "starts over" in err and "go on" not in err

@@ -134,3 +134,20 @@ def test_train_runs_a_recipe(tmp_path, base, capsys, monkeypatch):
 def test_an_unknown_option_is_wrong_usage(capsys):
     assert run(["bench", "--speed"]) == 2
     assert run(["fly"]) == 2
+
+
+def test_an_interrupted_training_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rem.cli._quiet", stopped)
+    assert run(["bench"]) == 130
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "diffusers" else object())
+    assert run(["bench"]) == 3  # as refvps predict has it
+    assert "diffusers" in capsys.readouterr().err

@@ -116,8 +116,14 @@ def run(args: list[str] | None = None) -> int:
     return run_command(cli, "refvps", args)
 
 
-def run_command(command: click.Command, name: str, args: list[str] | None = None) -> int:
-    """Run a command line of ours, this one or that of another package, by the same exit codes and messages."""
+KEPT = "what was finished is kept, run the same command again to go on"
+
+
+def run_command(command: click.Command, name: str, args: list[str] | None = None, *, interrupted: str = KEPT) -> int:
+    """Run a command line of ours, this one or that of another package, by the same exit codes and messages.
+
+    ``interrupted`` is what Ctrl-C leaves behind, in words.
+    """
     given = sys.argv[1:] if args is None else args
     try:
         value: Any = command.main(args=list(given), prog_name=name, standalone_mode=False)
@@ -130,7 +136,7 @@ def run_command(command: click.Command, name: str, args: list[str] | None = None
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; what was finished is kept, run the same command again to go on", err=True)
+        click.echo(f"interrupted; {interrupted}", err=True)
         return 130
     except BrokenPipeError:  # the reader, such as head, went away
         sys.stderr.close()

@@ -22,7 +22,6 @@ TEXTURES = ("plain", "striped", "dotted", "checked")
 SIZES = ("small", "large")
 PLACES = ("left", "right", "top", "bottom")
 MOTIONS = ("left", "right", "up", "down", "still")
-RELATIONS = ("left of", "right of", "above", "below")
 NOUNS = ("thing", "object", "shape", "one", "part")
 
 PHRASES = ("the a on at of near moving that is to not still standing up down above below side").split()
